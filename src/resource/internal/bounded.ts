@@ -1,0 +1,41 @@
+// A time-out that holds even for uninterruptible work.
+//
+// `Effect.timeout` waits until the loser has ended, and the acquisition inside `acquireRelease` is uninterruptible in
+// Effect 4: a connect to an address that accepts and never answers would defeat every start-up time-out. So the work
+// runs in a fiber of its own; when time is up (or the caller is interrupted) it is told to stop and no longer waited for.
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+
+/**
+ * Runs `self` for at most `duration`; `none` when it did not end in time. `onLate` runs once when work that was given up
+ * on has ended after all, with its exit: release there what it may have acquired.
+ */
+export const bounded = <A, E, R, R2 = never>(
+  self: Effect.Effect<A, E, R>,
+  duration: Duration.Input,
+  onLate?: (exit: Exit.Exit<A, E>) => Effect.Effect<unknown, never, R2>
+): Effect.Effect<Option.Option<A>, E, R | R2> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkDetach(self, { startImmediately: true })
+      const abandon = Effect.forkDetach(
+        Effect.andThen(
+          Fiber.interrupt(fiber),
+          Effect.flatMap(Fiber.await(fiber), (exit) => onLate === undefined ? Effect.void : onLate(exit))
+        ),
+        { startImmediately: true }
+      )
+      const exit = yield* restore(
+        // Interruptible also when the caller is a finalizer: only then can the wait be cut short.
+        Effect.interruptible(Effect.timeoutOption(Fiber.await(fiber), duration))
+      ).pipe(Effect.onInterrupt(() => abandon))
+      if (Option.isNone(exit)) {
+        yield* abandon
+        return Option.none<A>()
+      }
+      return Option.some(yield* exit.value)
+    })
+  )

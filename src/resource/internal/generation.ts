@@ -1,0 +1,58 @@
+// One life of a resource's connection: from connect to release. A restart begins the next one. Borrowers are counted so
+// that a release waits for the work that is using it.
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import type * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import { bounded } from "./bounded.ts"
+
+export interface Generation<Connection> {
+  readonly connection: Connection
+  readonly scope: Scope.Closeable
+  borrowers: number
+  idle: Deferred.Deferred<void> | undefined
+}
+
+export const make = <Connection>(connection: Connection, scope: Scope.Closeable): Generation<Connection> => ({
+  connection,
+  scope,
+  borrowers: 0,
+  idle: undefined
+})
+
+/** Runs `f` with the connection and counts it as in use, whatever way `f` ends. */
+export const borrow = <Connection, A, E, R>(
+  self: Generation<Connection>,
+  f: (connection: Connection) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  // The count is a reservation: outside the mask an interruption between the two steps would leak it.
+  Effect.uninterruptibleMask((restore) => {
+    self.borrowers++
+    return Effect.onExitPrimitive(restore(Effect.suspend(() => f(self.connection))), () => {
+      self.borrowers--
+      if (self.borrowers === 0 && self.idle !== undefined) Deferred.doneUnsafe(self.idle, Exit.void)
+      return undefined
+    }, true)
+  })
+
+export type Released = "clean" | "hung" | "failed"
+
+/** Waits for borrowers (at most `drain`), then closes the scope (at most `budget`); says how it went. */
+export const release = <Connection>(
+  self: Generation<Connection>,
+  options: { readonly drain: Duration.Input; readonly budget: Duration.Input }
+): Effect.Effect<{ readonly outcome: Released; readonly cut: number; readonly cause: unknown }> =>
+  Effect.gen(function*() {
+    if (self.borrowers > 0) {
+      self.idle = Deferred.makeUnsafe<void>()
+      yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(self.idle), options.drain))
+    }
+    const cut = self.borrowers
+    const closed = yield* bounded(Effect.exit(Scope.close(self.scope, Exit.void)), options.budget)
+    if (Option.isNone(closed)) return { outcome: "hung", cut, cause: undefined }
+    return Exit.isSuccess(closed.value)
+      ? { outcome: "clean", cut, cause: undefined }
+      : { outcome: "failed", cut, cause: closed.value.cause }
+  })
