@@ -63,7 +63,7 @@ export type Health = "unknown" | "up" | "degraded" | "down"
  */
 export interface PhaseRecord {
   readonly phase: string
-  /** Milliseconds after the node registered, monotonic. */
+  /** Milliseconds after the status tree was made, monotonic. */
   readonly start: number
   /** Milliseconds the phase took; `undefined` while it runs. */
   readonly duration: number | undefined
@@ -281,6 +281,7 @@ export const worst = (healths: Iterable<Health>): Health => {
  */
 export const make: Effect.Effect<Status["Service"], never, Scope.Scope> = Effect.gen(function*() {
   const nodes = new Map<string, Node.Cell>()
+  const origin = (yield* Clock.Clock).monotonicTimeNanosUnsafe()
   const hub = yield* PubSub.sliding<Change>(1024)
   yield* Effect.addFinalizer(() => PubSub.shutdown(hub))
   const publish = (type: Change["type"], cell: Node.Cell) => {
@@ -291,7 +292,7 @@ export const make: Effect.Effect<Status["Service"], never, Scope.Scope> = Effect
     Effect.clockWith((clock) =>
       Effect.sync(() => {
         if (nodes.has(options.id)) return
-        const cell = Node.make(options, clock, { expected: true })
+        const cell = Node.make(options, clock, { origin, expected: true })
         nodes.set(options.id, cell)
         publish("registered", cell)
       })
@@ -303,7 +304,7 @@ export const make: Effect.Effect<Status["Service"], never, Scope.Scope> = Effect
         Effect.suspend(() => {
           const known = nodes.get(options.id)
           if (known !== undefined && known.live) return Effect.fail(new DuplicateIdError({ id: options.id }))
-          const cell = Node.make(options, clock, { expected: false })
+          const cell = Node.make(options, clock, { origin, expected: false })
           nodes.set(options.id, cell)
           publish("registered", cell)
           return Effect.succeed(cell)

@@ -79,7 +79,8 @@ export const spawnCommand = (
       const guard = watchdog()
       guard.guard([-pid])
 
-      const lineOf = (pattern: RegExp) => [text.stdout, text.stderr].flatMap((all) => all.split("\n")).find((line) => line.search(pattern) >= 0)
+      const lineOf = (pattern: RegExp) =>
+        [text.stdout, text.stderr].flatMap((all) => all.split("\n")).find((line) => line.search(pattern) >= 0)
       const toEnd = (within: Duration.Input | undefined) => ({ within: within ?? DEFAULT_BOUND })
       const command: Command = {
         pid,
@@ -90,11 +91,14 @@ export const spawnCommand = (
         signal: (name) => Effect.sync(() => hasEnded(child) ? undefined : signal(pid, name)),
         waitForLine: (pattern, wait) =>
           Effect.gen(function*() {
-            const found = yield* eventually(Effect.sync(() => ({ line: lineOf(pattern), over: ended !== undefined, text: text.output })), {
-              ...toEnd(wait?.within),
-              until: ({ line, over }) => line !== undefined || over,
-              what: `no line matches ${pattern}`
-            })
+            const found = yield* eventually(
+              Effect.sync(() => ({ line: lineOf(pattern), over: ended !== undefined, text: text.output })),
+              {
+                ...toEnd(wait?.within),
+                until: ({ line, over }) => line !== undefined || over,
+                what: `no line matches ${pattern}`
+              }
+            )
             if (found.line !== undefined) return found.line
             return yield* Effect.die(
               new Error(`the process ended (${JSON.stringify(ended)}) before a line matched ${pattern}:\n${found.text}`)

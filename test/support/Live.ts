@@ -56,7 +56,8 @@ export const eventually = <A, E, R>(
     while (true) {
       const exit = yield* Effect.raceFirst(
         Effect.exit(check),
-        Effect.as(pause(Math.max(0, deadline - performance.now())), undefined)
+        // Interruptible, so that losing does not mean waiting for the whole bound when this runs in a finalizer.
+        Effect.interruptible(Effect.as(pause(Math.max(0, deadline - performance.now())), undefined))
       )
       if (exit !== undefined) {
         if (Exit.isSuccess(exit)) {

@@ -145,7 +145,9 @@ export const makeServer = (plan: ServerPlan): Effect.Effect<Server, never, Scope
             yield* pause("20 millis")
           }
         }
-        return yield* Effect.die(new Error(`${plan.name} was not ready within ${START_BOUND_MILLIS} ms. It said:\n${log}`))
+        return yield* Effect.die(
+          new Error(`${plan.name} was not ready within ${START_BOUND_MILLIS} ms. It said:\n${log}`)
+        )
       })
 
     const thaw = Effect.sync(() => {
@@ -171,9 +173,7 @@ export const makeServer = (plan: ServerPlan): Effect.Effect<Server, never, Scope
         if (!(yield* awaitEnd(current, STOP_BOUND_MILLIS))) yield* kill
       })
 
-    yield* Effect.addFinalizer(() =>
-      Effect.andThen(stopBy(plan.releaseSignal), Effect.sync(() => guard.farewell()))
-    )
+    yield* Effect.addFinalizer(() => Effect.andThen(stopBy(plan.releaseSignal), Effect.sync(() => guard.farewell())))
     yield* startWith(plan.port === undefined)
 
     return {

@@ -162,7 +162,9 @@ export interface PostgresOptions {
 const unprivilegedUser = (): { readonly uid: number; readonly gid: number } | undefined => {
   if (process.getuid?.() !== 0) return undefined
   const users = new Map(
-    fs.readFileSync("/etc/passwd", "utf8").split("\n").map((line) => line.split(":")).map((fields) => [fields[0], fields])
+    fs.readFileSync("/etc/passwd", "utf8").split("\n").map((line) => line.split(":")).map((
+      fields
+    ) => [fields[0], fields])
   )
   const entry = users.get("postgres") ?? users.get("nobody")
   if (entry === undefined) throw new Error("Postgres does not run as root, and there is no user postgres or nobody")
@@ -253,14 +255,17 @@ export const postgres = (options?: PostgresOptions): Effect.Effect<PostgresServe
       isReady: (child, port) =>
         Effect.suspend(() =>
           isPostmaster(data, child.pid)
-            ? Effect.map(ask(port, startup, (reply) => reply.length > 0), (reply) => reply.toString("latin1", 0, 1) === "R")
+            ? Effect.map(ask(port, startup, (reply) => reply.length > 0), (reply) =>
+              reply.toString("latin1", 0, 1) === "R")
             : Effect.succeed(false)
         ),
       // Fast shutdown; immediate shutdown, which still frees its shared memory.
       stopSignal: "SIGINT",
       releaseSignal: "SIGQUIT"
     })
-    const url = `postgresql://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${HOST}:${server.port}/${database}`
+    const url = `postgresql://${encodeURIComponent(username)}:${
+      encodeURIComponent(password)
+    }@${HOST}:${server.port}/${database}`
     return { ...server, database, username, password, url }
   })
 

@@ -40,14 +40,18 @@ export interface Cell {
   phases: Array<PhaseRecord>
 }
 
-export const make = (options: RegisterOptions, clock: Clock.Clock, { expected }: { readonly expected: boolean }): Cell => {
+export const make = (
+  options: RegisterOptions,
+  clock: Clock.Clock,
+  { expected, origin }: { readonly expected: boolean; readonly origin: bigint }
+): Cell => {
   const now = clock.currentTimeMillisUnsafe()
   return {
     id: options.id,
     options,
     clock,
     registered: now,
-    origin: clock.monotonicTimeNanosUnsafe(),
+    origin,
     live: !expected,
     state: options.state ?? "pending",
     health: "unknown",

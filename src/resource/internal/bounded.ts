@@ -21,17 +21,19 @@ export const bounded = <A, E, R, R2 = never>(
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkDetach(self, { startImmediately: true })
+      // The wait has a fiber of its own too. In the finalizer of an interrupted fiber nothing is interruptible (an
+      // `Effect.interruptible` region there ends at once), so a time-out around the wait itself would not work.
+      const waiter = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(fiber), duration), {
+        startImmediately: true
+      })
       const abandon = Effect.forkDetach(
         Effect.andThen(
-          Fiber.interrupt(fiber),
+          Fiber.interruptAll([waiter, fiber]),
           Effect.flatMap(Fiber.await(fiber), (exit) => onLate === undefined ? Effect.void : onLate(exit))
         ),
         { startImmediately: true }
       )
-      const exit = yield* restore(
-        // Interruptible also when the caller is a finalizer: only then can the wait be cut short.
-        Effect.interruptible(Effect.timeoutOption(Fiber.await(fiber), duration))
-      ).pipe(Effect.onInterrupt(() => abandon))
+      const exit = yield* restore(Fiber.join(waiter)).pipe(Effect.onInterrupt(() => abandon))
       if (Option.isNone(exit)) {
         yield* abandon
         return Option.none<A>()

@@ -47,7 +47,7 @@ export const release = <Connection>(
   Effect.gen(function*() {
     if (self.borrowers > 0) {
       self.idle = Deferred.makeUnsafe<void>()
-      yield* Effect.interruptible(Effect.timeoutOption(Deferred.await(self.idle), options.drain))
+      yield* bounded(Deferred.await(self.idle), options.drain)
     }
     const cut = self.borrowers
     const closed = yield* bounded(Effect.exit(Scope.close(self.scope, Exit.void)), options.budget)

@@ -66,25 +66,24 @@ export const loop = <Connection, E, R>(self: LoopOptions<Connection, E, R>): Eff
   }
   let watch: Watch = { state: "ready", failures: 0, successes: 0 }
   // A check that ignores interruption may outlive its time-out; no second one is started beside it.
-  let stuck = false
+  let busy = false
 
   const checkOnce = (connection: Connection): Effect.Effect<{ check: Check; why: string | undefined }, never, R> =>
     Effect.gen(function*() {
-      if (stuck) return { check: { ok: false }, why: "the last check still hangs" } as const
+      if (busy) return { check: { ok: false }, why: "the last check still hangs" } as const
+      busy = true
       const clock = yield* Clock.Clock
       const start = clock.monotonicTimeNanosUnsafe()
-      const exit = yield* Effect.exit(bounded(
-        Effect.exit(self.check(connection)),
-        timeout,
-        () => Effect.sync(() => {
-          stuck = false
-        })
-      ))
-      if (exit._tag === "Failure") return yield* Effect.failCause(exit.cause)
-      if (Option.isNone(exit.value)) {
+      const ended = yield* bounded(
+        Effect.onExit(Effect.exit(self.check(connection)), () => Effect.sync(() => {
+          busy = false
+        })),
+        timeout
+      )
+      if (Option.isNone(ended)) {
         return { check: { ok: false }, why: `no answer within ${Duration.format(timeout)}` } as const
       }
-      const result = exit.value.value
+      const result = ended.value
       if (result._tag === "Failure") return { check: { ok: false }, why: self.explain(result.cause).detail } as const
       const millis = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
       return {

@@ -163,28 +163,31 @@ export const make = <Settings, Connection, E, R>(
       })
     )
 
+    /** Before the old connection goes, or a start is forked: from here on users wait for this start. */
+    const announce = () => {
+      const done = Deferred.makeUnsafe<void, ResourceError>()
+      cell.starting = done
+      return done
+    }
+
     /** Starts under `turn`; everyone who waits for this start learns how it ended. */
-    const start = (onFailure: "failed" | "down") =>
-      Effect.suspend(() => {
-        const done = Deferred.makeUnsafe<void, ResourceError>()
-        cell.starting = done
-        // A stop does not wait for a start under way: it ends it.
-        return Effect.raceFirst(inContext(begin), Deferred.await(stopping)).pipe(
-          Effect.tapError((error) => node.set(onFailure, { error: error.message, detail: error.detail })),
-          Effect.onInterrupt(() => node.set(onFailure, { detail: "start interrupted" })),
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              cell.starting = undefined
-              Deferred.doneUnsafe(
-                done,
-                Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)
-                  ? exit
-                  : Exit.fail(notUsable(cell, "its start was interrupted"))
-              )
-            })
-          )
+    const start = (done: Deferred.Deferred<void, ResourceError>, onFailure: "failed" | "down") =>
+      // A stop does not wait for a start under way: it ends it.
+      Effect.raceFirst(inContext(begin), Deferred.await(stopping)).pipe(
+        Effect.tapError((error) => node.set(onFailure, { error: error.message, detail: error.detail })),
+        Effect.onInterrupt(() => node.set(onFailure, { detail: "start interrupted" })),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            if (cell.starting === done) cell.starting = undefined
+            Deferred.doneUnsafe(
+              done,
+              Exit.isFailure(exit) && Exit.hasInterrupts(exit)
+                ? Exit.fail(notUsable(cell, "its start was interrupted"))
+                : exit
+            )
+          })
         )
-      })
+      )
 
     const monitor = Effect.suspend(() => {
       const options = cell.options.monitor ?? {}
@@ -245,24 +248,31 @@ export const make = <Settings, Connection, E, R>(
       yield* node.set("stopped", { health: "unknown", detail: problem, error: problem })
     })
 
-    const restart = turn.withPermit(Effect.gen(function*() {
-      if (cell.stopped) return yield* Effect.fail(notUsable(cell, "it is stopped"))
-      yield* Effect.logWarning(`${id}: restarting`)
-      // The next start is announced before the old connection goes, so that users wait instead of failing.
-      const problem = yield* Effect.uninterruptible(releaseCurrent)
-      if (problem !== undefined) yield* Effect.logError(`${id}: ${problem}`)
-      yield* start("down")
-    }))
-
-    const startLazily = turn.withPermit(Effect.suspend(() => {
-      if (cell.current !== undefined) return Effect.void
+    const restart = turn.withPermit(Effect.suspend(() => {
       if (cell.stopped) return Effect.fail(notUsable(cell, "it is stopped"))
-      return Effect.tap(start("failed"), () => monitor)
+      const done = announce()
+      return Effect.logWarning(`${id}: restarting`).pipe(
+        Effect.andThen(Effect.uninterruptible(releaseCurrent)),
+        Effect.tap((problem) => problem === undefined ? Effect.void : Effect.logError(`${id}: ${problem}`)),
+        Effect.andThen(start(done, "down"))
+      )
     }))
 
-    /** The way for users while there is no connection: wait for the start under way, or begin a lazy one. */
+    /** A lazy start belongs to the resource, not to the user who happened to come first and may leave. */
+    const startLazily = Effect.suspend(() => {
+      const done = announce()
+      const begun = turn.withPermit(Effect.suspend(() =>
+        cell.stopped ? Deferred.fail(done, notUsable(cell, "it is stopped")) : Effect.tap(start(done, "failed"), () => monitor)
+      ))
+      return Effect.andThen(Effect.forkIn(begun, scope), Deferred.await(done))
+    })
+
+    /** The way for users while there is no connection: wait for the start under way, or begin one. */
     const absent: Effect.Effect<void, ResourceError> = Effect.suspend(() => {
       if (cell.stopped) return Effect.fail(notUsable(cell, "it is stopped"))
+      if (cell.starting === undefined && definition.lazy !== true) {
+        return Effect.fail(notUsable(cell, "it is down and not being restarted"))
+      }
       const waiting = cell.starting !== undefined ? Deferred.await(cell.starting) : startLazily
       const wait = cell.options.awaitTimeout ?? "10 seconds"
       return Effect.timeoutOption(waiting, wait).pipe(
@@ -303,7 +313,7 @@ export const make = <Settings, Connection, E, R>(
       )
       yield* node.set("pending", { detail: "starts on first use" })
     } else {
-      yield* turn.withPermit(start("failed"))
+      yield* turn.withPermit(start(announce(), "failed"))
       yield* monitor
     }
     const handle: Handle<Connection> = { id, connection, use, restart, node }

@@ -1,0 +1,22 @@
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+
+/** Monotonic time of a fiber's clock in milliseconds, with fractions. Good only for differences. */
+export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
+  Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1_000_000
+
+/**
+ * Sleeps and is never early. Node cuts a timer to whole milliseconds and counts from a rounded start, so that
+ * `Effect.sleep(1.9)` can return after 1 ms: what is missing is slept once more.
+ */
+export const sleepAtLeast = (millis: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const end = monotonicMillis(fiber) + millis
+    return Effect.flatMap(clock.sleep(Duration.millis(millis)), () => {
+      const missing = end - monotonicMillis(fiber)
+      return missing > 0.000_5 ? clock.sleep(Duration.millis(Math.ceil(missing))) : Effect.void
+    })
+  })
