@@ -50,11 +50,10 @@ export class RetryBudgetExhaustedError<out E> extends Class("RetryBudgetExhauste
   /** Name of the budget, from its options. */
   readonly strategy: string
   /** The error of the last attempt, unchanged. */
-  readonly error: unknown
+  readonly error: E
   /** How many attempts were made. */
   readonly attempts: number
 }> {
-  declare readonly error: E
   override get message(): string {
     const attempts = this.attempts === 1 ? "1 attempt" : `${this.attempts} attempts`
     return `budget "${this.strategy}" allows no retry now: gave up after ${attempts}`

@@ -141,17 +141,14 @@ const makeCell = (): Cell => {
   }
 }
 
-const notReady: Effect.Effect<ReadonlyArray<string>> = Effect.flatMap(
-  Effect.serviceOption(Status),
-  (status) =>
-    Option.isNone(status) ? Effect.succeed([]) : Effect.map(
-      status.value.snapshot,
-      (snapshot) =>
-        snapshot.nodes
-          .filter((node) => !["ready", "degraded", "stopped", "pending"].includes(node.state))
-          .map((node) => `${node.id} (${node.state})`)
-    )
-)
+const notReady = (status: Option.Option<Status["Service"]>): Effect.Effect<ReadonlyArray<string>> =>
+  Option.isNone(status) ? Effect.succeed([]) : Effect.map(
+    status.value.snapshot,
+    (snapshot) =>
+      snapshot.nodes
+        .filter((node) => !["ready", "degraded", "stopped", "pending"].includes(node.state))
+        .map((node) => `${node.id} (${node.state})`)
+  )
 
 /**
  * Builds the layer, runs `main` with it, drains and releases.
@@ -178,11 +175,14 @@ export const run = <Out, E, R, A = never, E2 = never, R2 = never>(
       const timeout = Duration.fromInputUnsafe(options?.startupTimeout ?? "60 seconds")
       const build = Layer.buildWithScope(Layer.provideMerge(layer, Layer.succeed(Lifecycle, cell.service)), scope)
       const start = Effect.gen(function*() {
-        const built = yield* bounded(build, timeout)
+        let waitingFor: ReadonlyArray<string> = []
+        const status = yield* Effect.serviceOption(Status)
+        const look = Effect.map(notReady(status), (ids) => {
+          waitingFor = ids
+        })
+        const built = yield* bounded(build, timeout, look)
         if (Option.isSome(built)) return built.value
-        return yield* Effect.fail(
-          new StartupTimeoutError({ timeout: Duration.toMillis(timeout), waitingFor: yield* notReady })
-        )
+        return yield* Effect.fail(new StartupTimeoutError({ timeout: Duration.toMillis(timeout), waitingFor }))
       })
       const use = Effect.flatMap(start, (context) => {
         cell.enter("running")

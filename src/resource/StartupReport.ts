@@ -159,7 +159,7 @@ export const tree = (snapshot: Snapshot, options?: TextOptions): string => {
       p[tone](node.state.padEnd(12)),
       (time === undefined ? "" : millis(time)).padStart(8),
       "  " + p.dim(phases)
-    ].join(" ").replace(/^(.*?) {2}/, "$1  ").trimEnd()
+    ].join(" ").trimEnd()
     const why = node.state === "failed" || node.state === "down" ? node.lastError?.message ?? node.detail : node.detail
     if (why === undefined) return line
     const indent = " ".repeat(left.length + 2)

@@ -240,8 +240,8 @@ export const postgres = (options?: PostgresOptions): Effect.Effect<PostgresServe
       shared_buffers: "16MB",
       // In the data folder, so that nothing stays in /dev/shm after SIGKILL.
       dynamic_shared_memory_type: "mmap",
+      // Fast, yet what was committed survives SIGKILL: the log reaches the operating system at each commit.
       fsync: "off",
-      synchronous_commit: "off",
       full_page_writes: "off",
       ...options?.settings
     }

@@ -53,9 +53,13 @@ export class IdleKeys<S> {
     const now = this.now()
     const found = this.entries.get(key)
     if (found !== undefined) {
+      const expired = found.idleSince >= 0 && now - found.idleSince >= this.idleMillis
       this.unlink(found)
-      this.dropExpired(now)
-      return found.state
+      if (!expired) {
+        this.dropExpired(now)
+        return found.state
+      }
+      this.entries.delete(key)
     }
     this.dropExpired(now)
     if (this.entries.size >= this.maxKeys) {

@@ -5,19 +5,16 @@
 // runs in a fiber of its own; when time is up (or the caller is interrupted) it is told to stop and no longer waited for.
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 
-/**
- * Runs `self` for at most `duration`; `none` when it did not end in time. `onLate` runs once when work that was given up
- * on has ended after all, with its exit: release there what it may have acquired.
- */
-export const bounded = <A, E, R, R2 = never>(
+/** Runs `self` for at most `duration`; `none` when it did not end in time. What it acquires late it must release itself. */
+export const bounded = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   duration: Duration.Input,
-  onLate?: (exit: Exit.Exit<A, E>) => Effect.Effect<unknown, never, R2>
-): Effect.Effect<Option.Option<A>, E, R | R2> =>
+  /** Runs when time is up, before the work is told to stop. */
+  onTimeout: Effect.Effect<void> = Effect.void
+): Effect.Effect<Option.Option<A>, E, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkDetach(self, { startImmediately: true })
@@ -26,15 +23,10 @@ export const bounded = <A, E, R, R2 = never>(
       const waiter = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(fiber), duration), {
         startImmediately: true
       })
-      const abandon = Effect.forkDetach(
-        Effect.andThen(
-          Fiber.interruptAll([waiter, fiber]),
-          Effect.flatMap(Fiber.await(fiber), (exit) => onLate === undefined ? Effect.void : onLate(exit))
-        ),
-        { startImmediately: true }
-      )
+      const abandon = Effect.forkDetach(Fiber.interruptAll([waiter, fiber]), { startImmediately: true })
       const exit = yield* restore(Fiber.join(waiter)).pipe(Effect.onInterrupt(() => abandon))
       if (Option.isNone(exit)) {
+        yield* onTimeout
         yield* abandon
         return Option.none<A>()
       }
