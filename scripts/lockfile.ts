@@ -35,7 +35,14 @@ const missing = Object.values(lock.packages).flatMap((entry) =>
     .filter(([name, version]) => /^\d/.test(version) && lock.packages[`node_modules/${name}`] === undefined)
     .map(([name, version]) => {
       const { os, cpu, ...libc } = platformOf(name)
-      return [`node_modules/${name}`, { version, cpu, ...(entry.dev ? { dev: true } : {}), ...libc, optional: true, os }]
+      return [`node_modules/${name}`, {
+        version,
+        cpu,
+        ...(entry.dev ? { dev: true } : {}),
+        ...libc,
+        optional: true,
+        os
+      }]
     })
 )
 

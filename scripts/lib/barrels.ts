@@ -13,11 +13,14 @@ const barrels: ReadonlyArray<readonly [file: string, folders: ReadonlyArray<stri
 const modulesOf = (folder: string, base: string) =>
   list(folder, /^[A-Z]\w*\.ts$/, base).filter((file) => file.split("/").length === folder.split("/").length + 1)
 
+/** The order that the formatter demands. */
+const byPath = (a: string, b: string) => a.toLowerCase() < b.toLowerCase() ? -1 : 1
+
 /** Each barrel's file and text, from the modules that exist now. */
 export const generate = (base = root): Array<{ readonly file: string; readonly text: string }> =>
   barrels.map(([file, folders]) => {
     const own = file.slice(0, file.lastIndexOf("/"))
-    const modules = folders.flatMap((folder) => modulesOf(folder, base))
+    const modules = folders.flatMap((folder) => modulesOf(folder, base)).sort(byPath)
     const names = modules.map((path) => path.slice(path.lastIndexOf("/") + 1, -3))
     const twice = names.find((name, index) => names.indexOf(name) !== index)
     if (twice !== undefined) throw new Error(`${file}: two modules are called ${twice}`)

@@ -95,8 +95,9 @@ const wrongDirections = (graph: Graph, project: Project): Array<string> => {
       const at = `${file}:${edge.line}`
       if (edge.to === undefined) {
         const name = packageOf(edge.specifier)
-        if (name === "seaworthy") found.push(`${at}: imports the published name "${edge.specifier}": use a relative path`)
-        else if (!name.startsWith("node:") && !project.declared.includes(name)) {
+        if (name === "seaworthy") {
+          found.push(`${at}: imports the published name "${edge.specifier}": use a relative path`)
+        } else if (!name.startsWith("node:") && !project.declared.includes(name)) {
           found.push(`${at}: imports "${name}", which package.json does not name as a (peer) dependency`)
         }
         continue

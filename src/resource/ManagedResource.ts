@@ -169,6 +169,15 @@ export interface Handle<Connection> {
 }
 
 /**
+ * Whether resources really start (the default) or are only checked: validate, connect, verify, and neither initialize nor
+ * monitor. Provide `"check"` to a run that must change nothing, such as a Kubernetes init container's.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Mode: Context.Reference<"start" | "check"> = Lifecycle.Mode
+
+/**
  * Three more tries from 1 second, doubling up to 5 seconds, each spread by a fifth either way.
  *
  * @category models

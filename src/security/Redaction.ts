@@ -116,3 +116,11 @@ export const value: (value: unknown) => unknown = redactValue
  * @since 0.1.0
  */
 export const error: (cause: unknown) => Error = (cause) => redactError(cause)
+
+/**
+ * Whether a field, header, parameter or option of this name holds a secret: `x-api-key`, `clientSecret`, `PGPASSWORD`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isSecretName: (name: string) => boolean = isSensitive

@@ -63,6 +63,7 @@ import * as net from "node:net"
 import { finiteMillis, integerAtLeast } from "../resilience/internal/options.ts"
 import { type Connection, makeConnection } from "./internal/faultConnection.ts"
 import type * as Pipe from "./internal/faultPipe.ts"
+import { pause } from "./internal/realTime.ts"
 
 /** `"in"`: from the client to the target, as requests go. `"out"`: from the target to the client, as replies go. */
 export type Direction = Pipe.Direction
@@ -95,7 +96,7 @@ export interface Options {
 
 /** What went through a proxy so far. */
 export interface Stats {
-  /** Clients that are connected now. */
+  /** Connections whose client has not ended it: none left behind a black hole means that the program leaks none. */
   readonly open: number
   /** Connections ever accepted. */
   readonly accepted: number
@@ -157,13 +158,6 @@ const listen = (
       resume(Effect.succeed(server))
     })
     return Effect.sync(() => server.close())
-  })
-
-/** Real time, as the proxy's delays: a `TestClock` would never free the port. */
-const realPause = (millis: number): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const timer = setTimeout(() => resume(Effect.void), millis)
-    return Effect.sync(() => clearTimeout(timer))
   })
 
 const portOf = (server: net.Server): number => (server.address() as net.AddressInfo).port
@@ -228,7 +222,7 @@ export const make = (options: Options): Effect.Effect<FaultProxy, FaultProxyList
         const started = yield* Effect.result(listen(host, port, onConnection))
         if (started._tag === "Success") server = started.success
         else if (tries === RELISTEN_TRIES) return yield* Effect.die(started.failure)
-        else yield* realPause(RELISTEN_PAUSE_MILLIS)
+        else yield* pause(RELISTEN_PAUSE_MILLIS)
       }
     })
 
@@ -267,7 +261,7 @@ export const make = (options: Options): Effect.Effect<FaultProxy, FaultProxyList
       resetConnections,
       mode: Effect.sync(() => mode),
       stats: Effect.sync(() => ({
-        open: [...connections].filter(({ client }) => !client.closed).length,
+        open: [...connections].filter(({ client }) => !client.closed && !client.readableEnded).length,
         accepted: totals.accepted,
         bytesIn: totals.in,
         bytesOut: totals.out

@@ -1,7 +1,7 @@
 /**
  * A node process under test: its output, its exit code, signals, and waiting for a line with a bound.
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"

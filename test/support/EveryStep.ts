@@ -15,10 +15,10 @@ export interface Step {
   readonly turns: number
 }
 
-/** Every combination up to the given numbers. */
+/** Every combination up to the given numbers. With fewer than 3 operations a fiber does nothing but yield. */
 export const steps = (maxOps: number, maxTurns: number): ReadonlyArray<Step> => {
   const all: Array<Step> = []
-  for (let ops = 1; ops <= maxOps; ops++) {
+  for (let ops = 3; ops <= maxOps; ops++) {
     for (let turns = 0; turns <= maxTurns; turns++) all.push({ ops, turns })
   }
   return all

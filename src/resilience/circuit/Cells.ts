@@ -8,19 +8,21 @@ import type { TripRule } from "./TripRule.ts"
 
 /** Reads and writes the circuit of a key. */
 export interface Cells {
-  /** Does `get` need the true time? */
-  readonly readsClock: boolean
   /** Stands for every key that is not stored. It is shared: a circuit has to be stored before it counts a call. */
   readonly unstored: Closed | undefined
+  /** `now` may be 0 where the time was not read: what is idle then stays a little longer. */
   readonly get: (key: string, now: number) => Circuit
+  /** Reads without counting as use. */
+  readonly peek: (key: string, now: number) => Circuit
   readonly set: (key: string, circuit: Circuit, now: number) => void
-  readonly entries: () => Iterable<readonly [string, Circuit]>
+  readonly size: number
+  readonly entries: (now: number) => Iterable<readonly [string, Circuit]>
 }
 
 /** One circuit. */
 export class SingleCell implements Cells {
-  readonly readsClock = false
   readonly unstored = undefined
+  readonly size = 1
   private readonly ref: Ref.Ref<Circuit>
 
   constructor(rule: TripRule) {
@@ -28,6 +30,10 @@ export class SingleCell implements Cells {
   }
 
   get(): Circuit {
+    return this.ref.ref.current
+  }
+
+  peek(): Circuit {
     return this.ref.ref.current
   }
 
@@ -47,7 +53,6 @@ export class SingleCell implements Cells {
  * operator) is carried over. Algorithm: "hashlru" of Dominic Tarr.
  */
 export class KeyedCells implements Cells {
-  readonly readsClock = true
   readonly unstored: Closed
   private readonly half: number
   private readonly idleMillis: number
@@ -55,7 +60,7 @@ export class KeyedCells implements Cells {
   private old = new Map<string, Circuit>()
   /** Keys whose circuit is not closed, in the order in which they came to be so. */
   private readonly notClosed = new Set<string>()
-  private turnedAt = Number.NEGATIVE_INFINITY
+  private turnedAt = 0
 
   constructor(rule: TripRule, maxKeys: number, idleMillis: number) {
     this.unstored = fresh(rule, 0)
@@ -78,6 +83,11 @@ export class KeyedCells implements Cells {
     return old
   }
 
+  peek(key: string, now: number): Circuit {
+    this.turnWhenIdle(now)
+    return this.young.get(key) ?? this.old.get(key) ?? this.unstored
+  }
+
   set(key: string, circuit: Circuit, now: number): void {
     this.turnWhenIdle(now)
     if (circuit._tag === "Closed") this.notClosed.delete(key)
@@ -86,7 +96,8 @@ export class KeyedCells implements Cells {
     this.insert(key, circuit, now)
   }
 
-  *entries(): Iterable<readonly [string, Circuit]> {
+  *entries(now: number): Iterable<readonly [string, Circuit]> {
+    this.turnWhenIdle(now)
     yield* this.old
     yield* this.young
   }
@@ -108,8 +119,8 @@ export class KeyedCells implements Cells {
     this.old = this.young
     this.young = new Map()
     this.turnedAt = now
-    // Room is left for the key that made the generation turn.
-    let surplus = this.notClosed.size - (this.half - 1)
+    // At most half a generation is carried over, the latest ones, or every new key would make the generations turn.
+    let surplus = this.notClosed.size - Math.floor(this.half / 2)
     for (const key of this.notClosed) {
       const circuit = forgotten.get(key)
       const mayGo = surplus-- > 0 && circuit?._tag !== "Manual"

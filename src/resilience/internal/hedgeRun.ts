@@ -55,9 +55,11 @@ export const startHedged = <A, E, R>(
   const finish = () => {
     if (interrupted) return
     const exit = outcome!
-    resume(swallowed.reasons.length === 0
+    const result = swallowed.reasons.length === 0
       ? exit
-      : Effect.andThen(reportUnhandled("A hedged attempt died after another had settled the call", swallowed), exit))
+      : Effect.andThen(reportUnhandled("A hedged attempt died after another had settled the call", swallowed), exit)
+    if (timer === undefined) resume(result)
+    else timer.addObserver(() => resume(result))
   }
 
   const settle = (exit: Exit.Exit<A, E>) => {
@@ -122,7 +124,6 @@ export const startHedged = <A, E, R>(
   if (hedges === 0) startTimer()
   return Effect.suspend(() => {
     interrupted = true
-    timer?.interruptUnsafe(caller.id)
-    return Fiber.interruptAll(running)
+    return Fiber.interruptAll(timer === undefined ? running : [timer, ...running])
   })
 }

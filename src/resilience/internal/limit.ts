@@ -65,11 +65,10 @@ export const startLimited = <A, E, R, A2, E2, R2>(
     grace.warn()
   })
   fiber.addObserver((exit) => {
-    timer?.interruptUnsafe(caller.id)
-    resume(timedOut ? late(exit, orElse) : exit)
+    const outcome = timedOut ? late(exit, orElse) : exit
+    if (timer === undefined) return resume(outcome)
+    timer.interruptUnsafe(caller.id)
+    timer.addObserver(() => resume(outcome))
   })
-  return Effect.suspend(() => {
-    timer?.interruptUnsafe(caller.id)
-    return Fiber.interrupt(fiber)
-  })
+  return Effect.suspend(() => Fiber.interruptAll(timer === undefined ? [fiber] : [timer, fiber]))
 }

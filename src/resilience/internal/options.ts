@@ -6,7 +6,8 @@ const invalid = (name: string, valid: string, value: unknown): RangeError =>
 
 const decode = (name: string, valid: string, value: Duration.Input): number => {
   const decoded = Duration.fromInput(value)
-  if (Option.isNone(decoded)) throw invalid(name, valid, value)
+  // Effect decodes NaN as zero.
+  if (Option.isNone(decoded) || Number.isNaN(value)) throw invalid(name, valid, value)
   return Duration.toMillis(decoded.value)
 }
 

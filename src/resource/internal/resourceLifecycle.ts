@@ -31,6 +31,10 @@ interface Cell<Settings, Connection> {
   monitoring: boolean
 }
 
+export const Mode: Context.Reference<"start" | "check"> = Context.Reference("seaworthy/ManagedResource/Mode", {
+  defaultValue: () => "start"
+})
+
 const explainUnknown = (error: unknown): Explanation => ({ reason: "Unknown", detail: Redaction.error(error).message })
 
 const notUsable = (cell: Cell<unknown, unknown>, detail: string, reason: ResourceError["reason"] = "ConnectionFailed") =>
@@ -44,6 +48,7 @@ export const make = <Settings, Connection, E, R>(
     const { id } = definition
     const status = yield* Status
     const scope = yield* Effect.scope
+    const mode = yield* Mode
     const context = yield* Effect.context<R>()
     const after = Upstream.read(context as Context.Context<never>)
     const needs = definition.needs ?? []
@@ -146,7 +151,7 @@ export const make = <Settings, Connection, E, R>(
         const generation = yield* connect(settings, restore)
         const rest = Effect.gen(function*() {
           const { connection, scope: own } = generation
-          if (definition.initialize !== undefined) {
+          if (definition.initialize !== undefined && mode === "start") {
             yield* phase("initialize", Scope.provide(definition.initialize(connection, settings), own) as Effect.Effect<unknown, E, R>)
           } else {
             yield* node.set("initializing")
@@ -191,7 +196,7 @@ export const make = <Settings, Connection, E, R>(
 
     const monitor = Effect.suspend(() => {
       const options = cell.options.monitor ?? {}
-      if (options === false || cell.monitoring) return Effect.void
+      if (options === false || mode === "check" || cell.monitoring) return Effect.void
       cell.monitoring = true
       return Effect.forkIn(
         inContext(Monitor.loop({

@@ -1,10 +1,6 @@
-/**
- * One direction of one proxied connection: a bounded queue between two sockets, emptied as the mode of the proxy allows.
- *
- * Here, and nowhere else in the library, time is the machine's and not `Clock`'s: what is delayed are real sockets, whose
- * other end lives in another process and knows nothing of a `TestClock`.
- */
+/** One direction of one proxied connection: a bounded queue between two sockets, emptied as the mode of the proxy allows. */
 import type { Socket } from "node:net"
+import { after, now } from "./realTime.ts"
 
 /** "in": from the client to the target (requests). "out": from the target to the client (replies). */
 export type Direction = "in" | "out"
@@ -75,8 +71,6 @@ export interface PipeOptions {
   readonly onCut: () => void
 }
 
-const MAX_TIMER_MILLIS = 2 ** 31 - 1
-
 export const makePipe = (options: PipeOptions): Pipe => {
   const { source } = options
   const queue: Array<Item> = []
@@ -86,53 +80,58 @@ export const makePipe = (options: PipeOptions): Pipe => {
   let stopped = false
   let freeAt = 0
   let remaining = allowance(options.mode(), options.direction)
-  let timer: ReturnType<typeof setTimeout> | undefined
+  let cancelTimer = () => {}
 
   const stop = () => {
     stopped = true
-    clearTimeout(timer)
+    cancelTimer()
     queue.length = 0
     held = 0
   }
 
-  const forward = (item: Item, to: Socket, now: number) => {
+  const forward = (item: Item, to: Socket) => {
     const mode = options.mode()
     const piece = item.bytes.subarray(0, Math.min(item.bytes.length, pieceBytes(mode), remaining))
     item.bytes = item.bytes.subarray(piece.length)
     if (item.bytes.length === 0) queue.shift()
     held -= piece.length
     remaining -= piece.length
-    if (mode._tag === "Bandwidth") freeAt = Math.max(freeAt, now) + piece.length / mode.bytesPerSecond * 1000
+    if (mode._tag === "Bandwidth") freeAt = Math.max(freeAt, now()) + piece.length / mode.bytesPerSecond * 1000
     blocked = !to.write(piece)
     options.onForwarded(piece.length)
     if (remaining === 0) options.onCut()
   }
 
+  const deliver = (item: Item, to: Socket) => {
+    if (item.kind === "end") {
+      queue.shift()
+      to.end()
+    } else if (item.kind === "reset") {
+      queue.shift()
+      reset(to)
+    } else if (to.destroyed) {
+      // Nobody is there any more: the sender learns it as from a real network.
+      stop()
+      reset(source)
+    } else if (remaining === 0) {
+      options.onCut()
+    } else {
+      forward(item, to)
+    }
+  }
+
+  const next = (): Item | undefined => stopped || blocked ? undefined : queue[0]
+
   const pump = () => {
-    clearTimeout(timer)
-    while (!stopped && target !== undefined && !blocked && queue.length > 0) {
-      const item = queue[0]!
-      const now = performance.now()
-      const due = departure(options.mode(), item.arrivedAt, item.spread, freeAt)
-      if (due === Infinity) break
-      if (due > now) {
-        timer = setTimeout(pump, Math.min(Math.ceil(due - now), MAX_TIMER_MILLIS))
-        break
-      }
-      if (item.kind === "end") {
-        queue.shift()
-        target.end()
-      } else if (item.kind === "reset") {
-        queue.shift()
-        reset(target)
-      } else if (target.destroyed) {
-        // Nobody is there any more: the sender learns it as from a real network.
-        stop()
-        reset(source)
-      } else if (remaining === 0) {
-        options.onCut()
-      } else {
-        forward(item, target, now)
+    cancelTimer()
+    if (target !== undefined) {
+      for (let item = next(); item !== undefined; item = next()) {
+        const wait = departure(options.mode(), item.arrivedAt, item.spread, freeAt) - now()
+        if (wait > 0) {
+          if (wait < Infinity) cancelTimer = after(wait, pump)
+          break
+        }
+        deliver(item, target)
       }
     }
     if (held < options.bufferBytes && source.isPaused()) source.resume()
@@ -140,7 +139,7 @@ export const makePipe = (options: PipeOptions): Pipe => {
 
   const push = (kind: Item["kind"], bytes: Buffer) => {
     if (stopped) return
-    queue.push({ kind, bytes, arrivedAt: performance.now(), spread: options.random() })
+    queue.push({ kind, bytes, arrivedAt: now(), spread: options.random() })
     held += bytes.length
     if (held >= options.bufferBytes) source.pause()
     pump()

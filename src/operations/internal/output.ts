@@ -1,0 +1,47 @@
+// The one gate to standard output and standard error: whatever passes is sanitized, whoever wrote it.
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import type * as Layer from "effect/Layer"
+import * as Cause from "effect/Cause"
+import * as Redaction from "../../security/Redaction.ts"
+
+export interface Output {
+  readonly print: (text: string) => Effect.Effect<void>
+  readonly complain: (text: string) => Effect.Effect<void>
+  readonly tty: boolean
+  readonly color: boolean
+  readonly width: number
+}
+
+// Control sequences are ours alone: text from outside must not move the cursor or recolour the terminal.
+// oxlint-disable-next-line no-control-regex
+const stray = /[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
+
+const safe = (text: string): string => Redaction.text(text).replace(stray, "")
+
+export const make = (environment: Readonly<Record<string, string | undefined>>): Output => {
+  const tty = process.stdout.isTTY === true
+  return {
+    print: (text) => Effect.sync(() => void process.stdout.write(safe(text) + "\n")),
+    complain: (text) => Effect.sync(() => void process.stderr.write(safe(text) + "\n")),
+    tty,
+    // https://no-color.org
+    color: tty && (environment["NO_COLOR"] ?? "") === "",
+    width: Math.max(60, Math.min(process.stdout.columns ?? 100, 140))
+  }
+}
+
+const text = (message: unknown): string =>
+  Array.isArray(message) ? message.map(text).join(" ") : typeof message === "string" ? message : JSON.stringify(Redaction.value(message))
+
+/** Log lines to standard error, so that standard output stays what the command promises. */
+export const logger = (json: boolean): Layer.Layer<never> =>
+  Logger.layer([
+    Logger.make(({ cause, date, logLevel, message }) => {
+      const why = cause.reasons.length === 0 ? undefined : Redaction.error(Cause.squash(cause)).message
+      const line = json
+        ? JSON.stringify({ at: date.toISOString(), level: logLevel, message: text(message), cause: why })
+        : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${text(message)}${why === undefined ? "" : `: ${why}`}`
+      process.stderr.write(safe(line) + "\n")
+    })
+  ])

@@ -1,0 +1,359 @@
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as PubSub from "effect/PubSub"
+import * as Random from "effect/Random"
+import type * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import * as Outcome from "../Outcome.ts"
+import type { Cells } from "./Cells.ts"
+import {
+  admittedShare,
+  type Circuit,
+  close,
+  Closed,
+  type ClosedRecovery,
+  countProbe,
+  fresh,
+  HalfOpen,
+  Manual,
+  type ManualMode,
+  open,
+  type Probe,
+  type Settings,
+  takeProbe
+} from "./Circuit.ts"
+import type { Driver, Metrics, State, StateTag, Transition } from "./Driver.ts"
+import { CircuitBreakerOpenError } from "./OpenError.ts"
+import { openTimes, startAfter } from "./OpenTimes.ts"
+import { load, save, type Snapshot } from "./Snapshot.ts"
+import { emptyMemory, readsClock, record, slowMillis, tally } from "./TripRule.ts"
+
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
+/** Options of a breaker, checked and in milliseconds. */
+export interface CoreOptions {
+  readonly name: string
+  readonly settings: Settings
+  readonly openTime: number | Schedule.Schedule<unknown, number>
+  readonly maxRetryAfterMillis: number
+  readonly classify: Outcome.Classify
+  readonly cells: Cells
+  /** Are the keys those of the user (or is there one circuit under an empty key)? */
+  readonly keyed: boolean
+}
+
+const tagOf = (circuit: Circuit): StateTag => circuit._tag === "Manual" ? circuit.mode : circuit._tag
+
+/** Transitions that a listener may lag behind before it misses the oldest. */
+const transitionBuffer = 128
+
+/** The circuits of this process: `Circuit` moved by the calls of fibers. */
+export class Core implements Driver {
+  readonly name: string
+  private readonly options: CoreOptions
+  private readonly settings: Settings
+  private readonly cells: Cells
+  private readonly pubsub: PubSub.PubSub<Transition>
+  /** Is the time needed when a call starts, and when a good one ends? */
+  private readonly timesCalls: boolean
+  private readonly timesResults: boolean
+  private readonly slowMillis: number
+  private generation = 0
+  private readonly total = { successes: 0, failures: 0, slow: 0, rejections: 0, openings: 0 }
+
+  constructor(options: CoreOptions, pubsub: PubSub.PubSub<Transition>) {
+    this.name = options.name
+    this.options = options
+    this.settings = options.settings
+    this.cells = options.cells
+    this.pubsub = pubsub
+    this.timesCalls = Number.isFinite(slowMillis(options.settings.rule))
+    this.timesResults = readsClock(options.settings.rule)
+    this.slowMillis = slowMillis(options.settings.rule)
+  }
+
+  static readonly make = (options: CoreOptions): Effect.Effect<Core> =>
+    Effect.map(PubSub.sliding<Transition>(transitionBuffer), (pubsub) => new Core(options, pubsub))
+
+  run<A, E, R>(
+    key: string,
+    self: Effect.Effect<A, E, R>,
+    classify: Outcome.Classify<A, E> = this.options.classify
+  ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
+    return Effect.withFiber((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
+      const now = this.timesCalls ? monotonicMillis(fiber) : 0
+      const circuit = this.cells.get(key, now)
+      if (circuit._tag === "Closed") {
+        const { generation, recovery } = circuit
+        if (recovery !== undefined && recovery.ramping && !this.rampAdmits(recovery, fiber)) {
+          return this.reject(key, "RampingUp", undefined)
+        }
+        return Effect.onExitPrimitive(self, (exit) => this.settle(key, generation, now, exit, classify, fiber), true)
+      }
+      return this.runNotClosed(key, circuit, self, classify, fiber)
+    })
+  }
+
+  readonly transitions: Stream.Stream<Transition> = Stream.suspend(() => Stream.fromPubSub(this.pubsub))
+
+  state(key: string): Effect.Effect<State> {
+    return this.read(key, (circuit, now) => this.stateOf(circuit, now))
+  }
+
+  metrics(key: string): Effect.Effect<Metrics> {
+    return this.read(key, (circuit, now) => {
+      const window = circuit._tag === "Closed" || circuit._tag === "Manual"
+        ? tally(circuit.memory, now)
+        : { calls: 0, failures: 0, slow: 0 }
+      const calls = Math.max(1, window.calls)
+      return {
+        window: { ...window, failureRate: window.failures / calls, slowRate: window.slow / calls },
+        total: { ...this.total },
+        circuits: this.cells.size,
+        store: "Process"
+      }
+    })
+  }
+
+  /** The stored circuits. */
+  states(): Effect.Effect<ReadonlyMap<string, State>> {
+    return Effect.withFiber((fiber) => {
+      const now = monotonicMillis(fiber)
+      const states = new Map<string, State>()
+      for (const [key, circuit] of this.cells.entries(now)) states.set(key, this.stateOf(circuit, now))
+      return Effect.succeed(states)
+    })
+  }
+
+  control(key: string, mode: ManualMode | "Automatic" | "Reset"): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      const now = monotonicMillis(fiber)
+      const circuit = this.cells.get(key, now)
+      const before = circuit._tag === "Manual" ? circuit.before : circuit
+      if (mode === "Reset") {
+        this.move(key, circuit, fresh(this.settings.rule, ++this.generation), now)
+      } else if (mode === "Automatic") {
+        this.move(key, circuit, before, now)
+      } else if (tagOf(circuit) !== mode) {
+        this.move(key, circuit, new Manual(++this.generation, mode, before, emptyMemory(this.settings.rule)), now)
+      }
+      return Effect.void
+    })
+  }
+
+  snapshot(key: string): Effect.Effect<Snapshot> {
+    return this.read(key, (circuit, now, fiber) => save(circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  }
+
+  restore(key: string, snapshot: Snapshot): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      const now = monotonicMillis(fiber)
+      const times = openTimes(this.options.openTime, fiber.context)
+      const wallNow = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+      const circuit = load(this.settings, snapshot, ++this.generation, now, wallNow, (n) => startAfter(times, n))
+      this.move(key, this.cells.get(key, now), circuit, now)
+      return Effect.void
+    })
+  }
+
+  /** Any state but closed: rejects, runs uncounted, or runs as a probe. */
+  private runNotClosed<A, E, R>(
+    key: string,
+    circuit: Circuit,
+    self: Effect.Effect<A, E, R>,
+    classify: Outcome.Classify<A, E>,
+    fiber: AnyFiber
+  ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
+    if (circuit._tag === "Manual") {
+      switch (circuit.mode) {
+        case "ForcedOpen":
+          return this.reject(key, "ForcedOpen", undefined)
+        case "Disabled":
+          return self
+        case "MetricsOnly": {
+          const now = this.timesCalls ? monotonicMillis(fiber) : 0
+          const { generation } = circuit
+          return Effect.onExitPrimitive(self, (exit) => this.settle(key, generation, now, exit, classify, fiber), true)
+        }
+      }
+    }
+    if (circuit._tag === "Open") {
+      const now = monotonicMillis(fiber)
+      if (now < circuit.until) return this.reject(key, "Open", circuit.until - now)
+    }
+    // A place is taken where no interruption can come between taking it and the finalizer that gives it back.
+    return Effect.uninterruptibleMask((restore) => {
+      const now = monotonicMillis(fiber)
+      const halfOpen = this.halfOpen(key, now)
+      if (halfOpen === undefined) return restore(this.run(key, self, classify))
+      const probe = takeProbe(this.settings, halfOpen, now)
+      if (probe === undefined) return this.reject(key, "HalfOpen", undefined)
+      return Effect.onExitPrimitive(
+        restore(self),
+        (exit) => this.settleProbe(key, halfOpen, probe, now, exit, classify, fiber),
+        true
+      )
+    })
+  }
+
+  /** The half-open circuit of a key, from open when its time is over; undefined when another state stands now. */
+  private halfOpen(key: string, now: number): HalfOpen | undefined {
+    const circuit = this.cells.get(key, now)
+    if (circuit._tag === "HalfOpen") return circuit
+    if (circuit._tag !== "Open" || now < circuit.until) return undefined
+    const next = new HalfOpen(++this.generation, circuit.recovery)
+    this.move(key, circuit, next, now)
+    return next
+  }
+
+  /** Counts a call that was admitted by a closed or a metrics-only circuit. */
+  private settle<A, E>(
+    key: string,
+    generation: number,
+    startedAt: number,
+    exit: Exit.Exit<A, E>,
+    classify: Outcome.Classify<A, E>,
+    fiber: AnyFiber
+  ): undefined {
+    const outcome = Outcome.isInterruption(exit) ? Outcome.ignored : classify(exit)
+    if (outcome._tag === "Ignored") return
+    const failed = outcome._tag === "Failure"
+    const now = failed || this.timesResults ? monotonicMillis(fiber) : 0
+    const circuit = this.cells.get(key, now)
+    if (circuit.generation !== generation) return
+    if (circuit._tag !== "Closed" && circuit._tag !== "Manual") return
+    const slow = now - startedAt >= this.slowMillis
+    this.count(failed, slow)
+    const counting = circuit === this.cells.unstored ? this.store(key, failed, fiber) : circuit
+    if (counting === undefined) return
+    const trips = record(this.settings.rule, counting, failed, slow, now)
+    if (trips && counting._tag === "Closed") this.open(key, counting, outcome, now, fiber)
+  }
+
+  /** Gives back a probe's place and counts its result. */
+  private settleProbe<A, E>(
+    key: string,
+    halfOpen: HalfOpen,
+    probe: Probe,
+    startedAt: number,
+    exit: Exit.Exit<A, E>,
+    classify: Outcome.Classify<A, E>,
+    fiber: AnyFiber
+  ): undefined {
+    if (!halfOpen.probes.delete(probe)) return
+    const outcome = Outcome.isInterruption(exit) ? Outcome.ignored : classify(exit)
+    const now = monotonicMillis(fiber)
+    if (outcome._tag === "Ignored" || this.cells.get(key, now) !== halfOpen) return
+    const failed = outcome._tag === "Failure"
+    const slow = now - startedAt >= this.slowMillis
+    this.count(failed, slow)
+    switch (countProbe(this.settings, halfOpen, failed || slow)) {
+      case "open":
+        return this.open(key, halfOpen, outcome, now, fiber)
+      case "close":
+        return this.move(key, halfOpen, close(this.settings, halfOpen, ++this.generation, now), now)
+      case "stay":
+        return
+    }
+  }
+
+  private open(
+    key: string,
+    from: Closed | HalfOpen,
+    outcome: Outcome.Outcome,
+    now: number,
+    fiber: AnyFiber
+  ): undefined {
+    const hint = outcome._tag === "Failure" && outcome.retryAfter !== undefined
+      ? Math.min(Duration.toMillis(outcome.retryAfter), this.options.maxRetryAfterMillis)
+      : 0
+    this.total.openings++
+    const times = openTimes(this.options.openTime, fiber.context)
+    this.move(key, from, open(from, ++this.generation, now, times, hint), now)
+  }
+
+  /** The one place where a circuit is replaced by another. */
+  private move(key: string, from: Circuit, to: Circuit, now: number): undefined {
+    if (from === to) return
+    this.cells.set(key, to, now)
+    if (tagOf(from) === tagOf(to)) return
+    const transition: Transition = {
+      name: this.name,
+      ...(this.options.keyed ? { key } : undefined),
+      from: tagOf(from),
+      to: tagOf(to),
+      ...(to._tag === "Open" ? { retryAfter: Duration.millis(Math.max(0, to.until - now)) } : undefined)
+    }
+    if (!PubSub.publishUnsafe(this.pubsub, transition)) {
+      // Sliding, done by hand because a transition is one synchronous step: the oldest makes room.
+      this.pubsub.pubsub.slide()
+      PubSub.publishUnsafe(this.pubsub, transition)
+    }
+  }
+
+  /** A circuit of its own for a key that had none, unless it has nothing to remember. */
+  private store(key: string, failed: boolean, fiber: AnyFiber): Closed | undefined {
+    if (!failed && this.settings.rule._tag === "Consecutive") return undefined
+    const circuit = fresh(this.settings.rule, 0)
+    this.cells.set(key, circuit, monotonicMillis(fiber))
+    return circuit
+  }
+
+  private count(failed: boolean, slow: boolean): void {
+    if (failed) this.total.failures++
+    else this.total.successes++
+    if (slow) this.total.slow++
+  }
+
+  private rampAdmits(recovery: ClosedRecovery, fiber: AnyFiber): boolean {
+    const share = admittedShare(this.settings, recovery, monotonicMillis(fiber))
+    return share >= 1 || fiber.getRef(Random.Random).nextDoubleUnsafe() < share
+  }
+
+  private reject(
+    key: string,
+    state: CircuitBreakerOpenError["state"],
+    millis: number | undefined
+  ): Effect.Effect<never, CircuitBreakerOpenError> {
+    this.total.rejections++
+    return Exit.fail(
+      new CircuitBreakerOpenError({
+        strategy: this.name,
+        key: this.options.keyed ? key : undefined,
+        retryAfter: millis === undefined ? undefined : Duration.millis(millis),
+        state
+      })
+    )
+  }
+
+  private read<A>(key: string, f: (circuit: Circuit, now: number, fiber: AnyFiber) => A): Effect.Effect<A> {
+    return Effect.withFiber((fiber) => {
+      const now = monotonicMillis(fiber)
+      return Effect.succeed(f(this.cells.peek(key, now), now, fiber))
+    })
+  }
+
+  private stateOf(circuit: Circuit, now: number): State {
+    switch (circuit._tag) {
+      case "Closed":
+        return {
+          _tag: "Closed",
+          share: circuit.recovery === undefined ? 1 : admittedShare(this.settings, circuit.recovery, now)
+        }
+      case "Open":
+        return {
+          _tag: "Open",
+          retryAfter: Duration.millis(Math.max(0, circuit.until - now)),
+          openings: circuit.recovery.openings
+        }
+      case "HalfOpen":
+        return { _tag: "HalfOpen", probes: circuit.probes.size, openings: circuit.recovery.openings }
+      case "Manual":
+        return { _tag: circuit.mode }
+    }
+  }
+}
