@@ -77,10 +77,20 @@ export const complaints = (project: Project): Array<string> => {
       to: found.specifier.startsWith(".") ? resolve(file, found.specifier) : undefined
     }))
   ]))
-  return [...wrongDirections(graph, project), ...cycles(graph), ...wrongPackages(graph, project)]
+  return [...twins(graph), ...wrongDirections(graph, project), ...cycles(graph), ...wrongPackages(graph, project)]
 }
 
 type Graph = ReadonlyMap<string, ReadonlyArray<Edge>>
+
+/** Names that differ only in case are one file on macOS and Windows. */
+const twins = (graph: Graph): Array<string> => {
+  const first = new Map<string, string>()
+  return [...graph.keys()].flatMap((file) => {
+    const twin = first.get(file.toLowerCase())
+    first.set(file.toLowerCase(), file)
+    return twin === undefined ? [] : [`${twin} and ${file} differ only in case: some file systems keep one of them`]
+  })
+}
 
 const wrongDirections = (graph: Graph, project: Project): Array<string> => {
   const found: Array<string> = []

@@ -32,6 +32,7 @@ export const read = (file: string, base = root): string => readFileSync(join(bas
 /** The parts of `package.json` that the scripts ask for. */
 export interface Manifest {
   readonly version: string
+  readonly bin: Readonly<Record<string, string>>
   readonly exports: Readonly<Record<string, string | { readonly types: string; readonly default: string }>>
   readonly peerDependencies: Readonly<Record<string, string>>
   readonly dependencies?: Readonly<Record<string, string>>

@@ -105,6 +105,14 @@ describe("folder directions", () => {
   })
 })
 
+describe("file names", () => {
+  it("differ in more than case", () => {
+    assert.deepStrictEqual(check({ "src/operations/Main.ts": "", "src/operations/main.ts": "" }), [
+      "src/operations/Main.ts and src/operations/main.ts differ only in case: some file systems keep one of them"
+    ])
+  })
+})
+
 describe("import cycles", () => {
   const cycle = (kind: string) => ({
     "src/resource/A.ts": "import * as B from \"./B.ts\"\n",

@@ -324,7 +324,8 @@ export class Core implements Driver {
       new CircuitBreakerOpenError({
         strategy: this.name,
         key: this.options.keyed ? key : undefined,
-        retryAfter: millis === undefined ? undefined : Duration.millis(millis),
+        // Whole milliseconds, rounded up: never early, and a duration with a fraction costs ten times more to make.
+        retryAfter: millis === undefined ? undefined : Duration.millis(Math.ceil(millis)),
         state
       })
     )

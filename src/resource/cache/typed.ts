@@ -1,11 +1,12 @@
 // A view of a cache in which values have a schema. The codec is compiled once, when the view is made.
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
+import * as Redaction from "../../security/Redaction.ts"
 import type { CacheStore, SetOptions, Typed } from "../CacheStore.ts"
 import { CacheError } from "./CacheError.ts"
 
@@ -29,10 +30,10 @@ export const codec = <A, I>(schema: Schema.Codec<A, I>): Codec<A> => {
   return {
     encode: (value) => {
       const encoded = encode(value)
-      // The formatter tells path and expectation; the value itself may be private and is left out of the message.
+      // The message tells path and expectation, not the value: that may be private.
       return Result.isSuccess(encoded)
         ? Result.succeed(JSON.stringify(encoded.success))
-        : Result.fail(describe(encoded.failure))
+        : Result.fail(Redaction.text(describe(encoded.failure)))
     },
     decode: (text) => {
       let parsed: unknown
@@ -75,8 +76,10 @@ export const make = <A, I>(
       : Effect.fail(new CacheError({ operation, reason: "Unencodable", detail: text.failure, retryable: false }))
   }
 
-  const withTtl = (own: SetOptions | undefined): SetOptions | undefined =>
-    own?.ttl !== undefined || options?.ttl === undefined ? own : { ttl: options.ttl }
+  const defaults: SetOptions | undefined = options?.ttl === undefined
+    ? undefined
+    : { ttl: Duration.fromInputUnsafe(options.ttl) }
+  const withTtl = (own: SetOptions | undefined) => own?.ttl === undefined ? defaults : own
 
   return {
     get: (key) => Effect.map(store.get(prefix + key), decodeHit),

@@ -37,17 +37,15 @@ const option = <To extends Schema.Constraint, From extends Schema.Constraint>(
   parse: (raw: From["Type"]) => To["Encoded"] | undefined,
   print: (value: To["Encoded"]) => From["Type"]
 ) =>
-  Schema.annotate({ description: facts.meaning, expected: facts.expected, [factsKey]: facts })(
-    Schema.decodeTo<To, From>(to, {
-      decode: SchemaGetter.transformEffect((raw: From["Type"]) => {
-        const value = parse(raw)
-        return value === undefined
-          ? Effect.fail(new SchemaIssue.InvalidValue({ expected: facts.expected }))
-          : Effect.succeed(value)
-      }),
-      encode: SchemaGetter.transform(print)
-    })(from)
-  )
+  Schema.decodeTo<To, From>(to, {
+    decode: SchemaGetter.transformEffect((raw: From["Type"]) => {
+      const value = parse(raw)
+      return value === undefined
+        ? Effect.fail(new SchemaIssue.InvalidValue({ expected: facts.expected }))
+        : Effect.succeed(value)
+    }),
+    encode: SchemaGetter.transform(print)
+  })(from).annotate({ description: facts.meaning, expected: facts.expected, [factsKey]: facts })
 
 /** The option may be left out and then has this value, written as in a file. */
 export const withDefault = <S extends Schema.Constraint>(schema: S, value: S["Encoded"]) =>

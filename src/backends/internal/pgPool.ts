@@ -1,0 +1,151 @@
+// One generation of connections to a Postgres: pool, gate in front of it, the monitor's own connection, and the sockets.
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as PgPool from "@effect/sql-pg/PgPool"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Duplex } from "node:stream"
+import type { Connections } from "../../resource/database/client.ts"
+import { asSqlError } from "../../resource/database/errors.ts"
+import * as Gate from "../../resource/database/gate.ts"
+import { SessionConnection } from "./pgConnection.ts"
+import { reclassify } from "./pgErrors.ts"
+
+export interface PoolOptions {
+  /** Everything but `stream`. */
+  readonly config: PgPool.Config
+  /** Opens a transport; called for each connection. */
+  readonly dial: () => Duplex
+  readonly limits: Gate.Limits
+  /** Checks in a row without any answer after which silent connections are cut. */
+  readonly silentChecks: number
+}
+
+export interface PgConnections extends Connections {
+  /** A session outside the pool, with other options where given. */
+  readonly open: (
+    overrides?: Partial<PgConnection.Config>
+  ) => Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
+  /** Asks on the monitor's own connection, which is opened when missing and dropped when the question fails. */
+  readonly probe: <A>(
+    ask: (session: PgConnection.PgConnection) => Effect.Effect<A, SqlError>
+  ) => Effect.Effect<A, SqlError>
+  readonly inUse: () => number
+  readonly waiting: () => number
+}
+
+/** The transports of the pool, so that those which have fallen silent can be cut. */
+class Sockets {
+  readonly all = new Set<Duplex>()
+  private seen: Map<Duplex, number> | undefined
+  private unanswered = 0
+
+  readonly track = (socket: Duplex): Duplex => {
+    this.all.add(socket)
+    socket.once("close", () => this.all.delete(socket))
+    return socket
+  }
+  answered() {
+    this.unanswered = 0
+    this.seen = undefined
+  }
+  /** After `limit` unanswered checks in a row: cuts what has not received a byte since the first of them. */
+  silence(limit: number) {
+    this.unanswered++
+    this.seen ??= new Map(Array.from(this.all, (socket) => [socket, bytesRead(socket)]))
+    if (this.unanswered < limit) return
+    for (const [socket, bytes] of this.seen) {
+      if (bytesRead(socket) === bytes) this.cut(socket)
+    }
+  }
+  cutAll() {
+    for (const socket of this.all) this.cut(socket)
+  }
+  private cut(socket: Duplex) {
+    socket.destroy(Object.assign(new Error("cut after the database stopped answering"), { code: "ECONNRESET" }))
+  }
+}
+
+const bytesRead = (socket: Duplex): number => "bytesRead" in socket ? Number(socket.bytesRead) : 0
+
+export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const sockets = new Sockets()
+    const gate = Gate.make(options.limits)
+    const pool = yield* PgPool.make({ ...options.config, stream: () => sockets.track(options.dial()) })
+    // Runs before the pool's own finalizer, which would wait for connections in use for as long as they hang.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        gate.close()
+        if (gate.inside() > 0) sockets.cutAll()
+      })
+    )
+
+    const open: PgConnections["open"] = (overrides) =>
+      Effect.mapError(PgConnection.make({ ...options.config, stream: options.dial, ...overrides }), reclassify)
+
+    const own = yield* ownConnection((stream) => open({ stream }), options.dial)
+    const probe: PgConnections["probe"] = (ask) =>
+      own(ask).pipe(
+        Effect.tap(() => Effect.sync(() => sockets.answered())),
+        Effect.tapError(() => Effect.sync(() => sockets.answered())),
+        Effect.onInterrupt(() => Effect.sync(() => sockets.silence(options.silentChecks)))
+      )
+
+    return {
+      borrow: (f) => asSqlError(gate.pass(pool.use((session) => f(new SessionConnection(session))))),
+      reserve: Effect.andThen(
+        asSqlError(gate.enter),
+        Effect.map(Effect.mapError(pool.reserve, reclassify), (session) => new SessionConnection(session))
+      ),
+      open,
+      probe,
+      inUse: gate.inside,
+      waiting: gate.waiting
+    }
+  })
+
+/**
+ * A connection for questions that must not wait for users' work. It is opened for the first question and kept; a
+ * question that fails or is given up on drops it together with its socket, since nobody knows what state it is in.
+ */
+const ownConnection = (
+  open: (stream: () => Duplex) => Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>,
+  dial: () => Duplex
+) =>
+  Effect.gen(function*() {
+    let held: { readonly session: PgConnection.PgConnection; readonly drop: Effect.Effect<void> } | undefined
+    const establish = Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        const scope = Scope.makeUnsafe()
+        const opened: Array<Duplex> = []
+        const drop = Effect.suspend(() => {
+          held = undefined
+          for (const socket of opened) socket.destroy()
+          return Scope.close(scope, Exit.void)
+        })
+        const stream = () => {
+          const socket = dial()
+          opened.push(socket)
+          return socket
+        }
+        return restore(Scope.provide(open(stream), scope)).pipe(
+          Effect.onError(() => drop),
+          Effect.map((session) => held = { session, drop })
+        )
+      })
+    )
+    yield* Effect.addFinalizer(() => Effect.suspend(() => held === undefined ? Effect.void : held.drop))
+
+    return <A>(ask: (session: PgConnection.PgConnection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(held === undefined ? restore(establish) : Effect.succeed(held), ({ drop, session }) =>
+          // Asked in a fiber of its own: given up on, the driver would first try for seconds to cancel the statement.
+          Effect.flatMap(Effect.forkDetach(ask(session), { startImmediately: true }), (fiber) =>
+            restore(Fiber.join(fiber)).pipe(
+              Effect.onError(() => Effect.andThen(drop, Effect.forkDetach(Fiber.interrupt(fiber))))
+            )))
+      )
+  })
