@@ -52,7 +52,7 @@ const run = (step: Step): Promise<Ended> =>
     const child = spawn(program === "node" ? process.execPath : program!, args, {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...(colour ? { FORCE_COLOR: "1" } : {}) }
+      env: { ...process.env, ...(colour ? { FORCE_COLOR: "1" } : { NO_COLOR: "1", FORCE_COLOR: undefined }) }
     })
     const chunks: Array<Buffer> = []
     child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk))

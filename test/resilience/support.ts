@@ -11,7 +11,10 @@ import { fileURLToPath } from "node:url"
 export const inVirtualTime = <A, E, R>(self: Effect.Effect<A, E, R>, time: Duration.Input = "1 hour") =>
   Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(self)
+    // What can be done without waiting needs turns of the scheduler, not time.
+    for (let turn = 0; turn < 100 && fiber.pollUnsafe() === undefined; turn++) yield* Effect.yieldNow
     yield* TestClock.adjust(time)
+    for (let turn = 0; turn < 100 && fiber.pollUnsafe() === undefined; turn++) yield* Effect.yieldNow
     const exit = fiber.pollUnsafe()
     if (exit === undefined) return yield* Effect.die(new Error("not ended in virtual time"))
     return exit

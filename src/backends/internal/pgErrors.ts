@@ -1,7 +1,18 @@
 // What a Postgres error means to the people who run the application. Pure: from error values to words, reason, option
 // and remedy. Also gives SQLSTATEs that `@effect/sql-pg` leaves unknown the reason that they have.
+import * as Data from "effect/Data"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type { Explanation } from "../../resource/ResourceError.ts"
+
+/** A failure of our own that already knows what to say. */
+export class Explained extends Data.TaggedError("Explained")<{
+  readonly explanation: Explanation
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    return this.explanation.detail
+  }
+}
 
 /** Where a connection goes, without anything secret. */
 export interface Place {

@@ -68,6 +68,8 @@ class Sockets {
   }
 }
 
+const isSilence = (error: SqlError): boolean => error.reason._tag === "ConnectionError" && /timed out/.test(error.message)
+
 const bytesRead = (socket: Duplex): number => "bytesRead" in socket ? Number(socket.bytesRead) : 0
 
 export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlError, Scope.Scope> =>
@@ -90,7 +92,9 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
     const probe: PgConnections["probe"] = (ask) =>
       own(ask).pipe(
         Effect.tap(() => Effect.sync(() => sockets.answered())),
-        Effect.tapError(() => Effect.sync(() => sockets.answered())),
+        Effect.tapError((error) =>
+          Effect.sync(() => isSilence(error) ? sockets.silence(options.silentChecks) : sockets.answered())
+        ),
         Effect.onInterrupt(() => Effect.sync(() => sockets.silence(options.silentChecks)))
       )
 

@@ -32,7 +32,8 @@ const judge = (exit: Exit.Exit<unknown, unknown>): Verdict => {
 
 /**
  * Runs the effect, and copies of it, until one has succeeded or all have failed; then interrupts the others and resumes
- * the caller when every one has ended. To be called within the `register` function of `Effect.callback`.
+ * the caller when every one has ended. To be called within the `register` function of `Effect.callback`: starting the
+ * first attempt and registering the returned clean-up are then one step.
  */
 export const startHedged = <A, E, R>(
   caller: Fiber.Fiber<unknown, unknown>,
@@ -40,33 +41,40 @@ export const startHedged = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   context: Context.Context<R>,
   plan: Plan
-): Effect.Effect<void> | void => {
+): Effect.Effect<void> => {
   const start = plan.record === undefined && plan.budget === undefined ? 0 : monotonicMillis(caller)
   if (plan.budget !== undefined) Window.call(plan.budget.window, start)
   const fork = Effect.runForkWith(context)
-  const running = new Set<Fiber.Fiber<A, E>>()
-  const clock = caller.getRef(Clock.Clock)
+  /** Attempts and timers that have not ended. */
+  const alive = new Set<Fiber.Fiber<unknown, unknown>>()
+  let attempts = 0
   let hedges = 0
-  let outcome: Exit.Exit<A, E> | undefined
   let timer: Fiber.Fiber<void> | undefined
+  let outcome: Exit.Exit<A, E> | undefined
   let swallowed: Cause.Cause<unknown> = Cause.empty
-  let interrupted = false
+  let callerLeft = false
 
-  const finish = () => {
-    if (interrupted) return
-    const exit = outcome!
-    const result = swallowed.reasons.length === 0
-      ? exit
-      : Effect.andThen(reportUnhandled("A hedged attempt died after another had settled the call", swallowed), exit)
-    if (timer === undefined) resume(result)
-    else timer.addObserver(() => resume(result))
-  }
+  const finish = () =>
+    resume(
+      swallowed.reasons.length === 0
+        ? outcome!
+        : Effect.andThen(reportUnhandled("A hedged attempt died after another had settled the call", swallowed), outcome!)
+    )
 
   const settle = (exit: Exit.Exit<A, E>) => {
     outcome = exit
-    timer?.interruptUnsafe(caller.id)
-    if (running.size === 0) return finish()
-    for (const loser of [...running]) loser.interruptUnsafe(caller.id)
+    for (const fiber of [...alive]) fiber.interruptUnsafe(caller.id)
+    if (alive.size === 0) finish()
+  }
+
+  const track = <X, XE>(fiber: Fiber.Fiber<X, XE>, onEnd: (exit: Exit.Exit<X, XE>) => void) => {
+    alive.add(fiber)
+    fiber.addObserver((exit) => {
+      alive.delete(fiber)
+      if (callerLeft) return
+      onEnd(exit)
+      if (outcome !== undefined && alive.size === 0) finish()
+    })
   }
 
   const mayHedge = (): boolean => {
@@ -80,50 +88,46 @@ export const startHedged = <A, E, R>(
 
   const hedge = () => {
     hedges++
-    launch(fork(self), false)
+    timer?.interruptUnsafe(caller.id)
+    attempt(false)
     if (outcome === undefined) startTimer()
   }
 
   const startTimer = () => {
-    timer?.interruptUnsafe(caller.id)
-    timer = undefined
     if (hedges >= plan.maxHedges) return
     const delay = plan.delay(monotonicMillis(caller))
     // A hedge that would begin at the deadline is of no use.
     if (delay === Infinity || delay >= remainingMillis(caller)) return
-    const sleeping = Effect.runForkWith(caller.context)(clock.sleep(Duration.millis(delay)))
-    timer = sleeping
-    sleeping.addObserver((exit) => {
-      if (Exit.isSuccess(exit) && timer === sleeping && outcome === undefined && mayHedge()) hedge()
+    const sleep = caller.getRef(Clock.Clock).sleep(Duration.millis(delay))
+    timer = Effect.runForkWith(caller.context)(sleep)
+    track(timer, (exit) => {
+      if (Exit.isSuccess(exit) && outcome === undefined && mayHedge()) hedge()
     })
   }
 
-  const launch = (fiber: Fiber.Fiber<A, E>, primary: boolean) => {
-    running.add(fiber)
-    fiber.addObserver((exit) => {
-      running.delete(fiber)
-      if (primary && plan.record !== undefined && (Exit.isSuccess(exit) || outcome !== undefined) && !interrupted) {
+  const attempt = (primary: boolean) => {
+    attempts++
+    track(fork(self), (exit) => {
+      attempts--
+      if (primary && plan.record !== undefined && (Exit.isSuccess(exit) || outcome !== undefined)) {
         const now = monotonicMillis(caller)
         plan.record(now, now - start)
       }
       if (outcome !== undefined) {
         if (Exit.isFailure(exit) && Cause.hasDies(exit.cause)) swallowed = Cause.combine(swallowed, exit.cause)
-        if (running.size === 0) finish()
         return
       }
       const verdict = judge(exit)
-      if (verdict === "settles") return settle(exit)
-      if (verdict === "hedgeNow" && mayHedge()) return hedge()
-      if (running.size === 0) settle(exit)
+      if (verdict === "settles") settle(exit)
+      else if (verdict === "hedgeNow" && mayHedge()) hedge()
+      else if (attempts === 0) settle(exit)
     })
   }
 
-  const primary = fork(self)
-  launch(primary, true)
-  if (outcome !== undefined && running.size === 0) return
-  if (hedges === 0) startTimer()
+  attempt(true)
+  if (outcome === undefined && hedges === 0) startTimer()
   return Effect.suspend(() => {
-    interrupted = true
-    return Fiber.interruptAll(timer === undefined ? running : [timer, ...running])
+    callerLeft = true
+    return Fiber.interruptAll(alive)
   })
 }

@@ -86,11 +86,11 @@ export const make = (
 }
 
 /** A real round trip. Only for a new, empty map: later it could push out an entry. */
-export const verify = (lru: Lru.Lru<string>): Effect.Effect<void, Error> =>
+export const verify = (lru: Lru.Lru<string>): Effect.Effect<void> =>
   Effect.suspend(() => {
     const never = () => 0
     Lru.set(lru, "seaworthy:probe", "ok", Infinity)
     const found = Lru.get(lru, "seaworthy:probe", never)?.value
     const removed = Lru.remove(lru, "seaworthy:probe", never)
-    return found === "ok" && removed ? Effect.void : Effect.fail(new Error("the probe was not found again"))
+    return found === "ok" && removed ? Effect.void : Effect.die(new Error("the probe was not found again"))
   })

@@ -59,7 +59,7 @@ export const make = <A, I>(
 
   /** What was counted as a hit when the bytes arrived turns out to be a miss. */
   const decodeHit = (found: Option.Option<string>): Option.Option<A> => {
-    if (Option.isNone(found)) return found
+    if (Option.isNone(found)) return Option.none()
     const decoded = decode(found.value)
     if (Option.isNone(decoded)) {
       counters.hits.value--

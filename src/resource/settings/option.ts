@@ -20,6 +20,8 @@ export interface Facts {
   /** Completes "expected ...". */
   readonly expected: string
   readonly isSecret?: boolean | undefined
+  /** A URL whose credentials are secret, not its host. */
+  readonly isUrl?: boolean | undefined
   readonly isNumber?: boolean | undefined
   readonly choices?: ReadonlyArray<string> | undefined
   readonly hint?: string | undefined
@@ -248,6 +250,7 @@ export const secretUrl = (meaning: string, schemes: ReadonlyArray<string>) =>
       meaning: `${meaning} (secret)`,
       expected: `a URL with a host that starts with ${quotedList(schemes.map((scheme) => `${scheme}://`))}`,
       isSecret: true,
+      isUrl: true,
       hint: "percent-encode @ : / ? # and % in the user name and the password"
     },
     (raw) => {

@@ -1,0 +1,206 @@
+/**
+ * Decodes all options of all sections and collects everything that is wrong.
+ *
+ * @internal
+ */
+import * as Exit from "effect/Exit"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as Redaction from "../../security/Redaction.ts"
+import { describeName, describeShape, makeIssue, type SettingsIssue } from "./error.ts"
+import type { SettingsFile } from "./file.ts"
+import { type AnySection, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
+import { registerSecret } from "./secrets.ts"
+import { nearest } from "./suggest.ts"
+
+/** The value of an option as it was given, and by whom. */
+export interface Given {
+  readonly raw: unknown
+  readonly source: string
+  /** Texts of an environment; a file and code have values. */
+  readonly isText: boolean
+}
+
+/** One option as it is in force. */
+export interface Row {
+  /** `cache.port` */
+  readonly path: string
+  /** `CACHE_PORT` */
+  readonly variable: string
+  /** As a file would hold it; `<redacted>` for a secret, `null` for an option that is not set. */
+  readonly value: unknown
+  /** `environment CACHE_PORT`, `file app.yaml`, `code` or `default`. */
+  readonly source: string
+}
+
+/** What came of decoding: meaningful only if there are no issues. */
+export interface Result {
+  readonly values: Readonly<Record<string, unknown>>
+  readonly rows: ReadonlyArray<Row>
+  readonly issues: ReadonlyArray<SettingsIssue>
+}
+
+type Group = Record<string, unknown>
+
+const isRecord = (u: unknown): u is Readonly<Group> => typeof u === "object" && u !== null && !Array.isArray(u)
+
+const valueAt = (root: unknown, keys: ReadonlyArray<string>): unknown =>
+  keys.reduce<unknown>(
+    (group, key) => isRecord(group) && Object.hasOwn(group, key) ? group[key] : undefined,
+    root
+  )
+
+/** The options that a file or a program gives. `null`, as of a YAML key with nothing behind it, counts as not given. */
+export const givenBy = (leaves: ReadonlyArray<Leaf>, content: unknown, source: string): ReadonlyMap<string, Given> => {
+  const given = new Map<string, Given>()
+  for (const leaf of leaves) {
+    const raw = valueAt(content, leaf.keys)
+    if (raw !== undefined && raw !== null) given.set(leaf.path, { raw, source, isText: false })
+  }
+  return given
+}
+
+/** Names in a file that no section knows, and values where there should be groups. */
+export const unknownOptions = (leaves: ReadonlyArray<Leaf>, file: SettingsFile): ReadonlyArray<SettingsIssue> => {
+  const source = `file ${file.path}`
+  const visit = (group: Readonly<Group>, prefix: ReadonlyArray<string>): ReadonlyArray<SettingsIssue> => {
+    const here = leaves.filter((leaf) => prefix.every((key, i) => leaf.keys[i] === key))
+    const names = [...new Set(here.map((leaf) => leaf.keys[prefix.length]!))]
+    const shown = (name: string) => [...prefix, name].join(".")
+    return Object.entries(group).flatMap(([name, value]) => {
+      if (!names.includes(name)) {
+        // As in compose files: a place for what several sections share.
+        if (prefix.length === 0 && name.startsWith("x-")) return []
+        const meant = nearest(name, names)
+        const expected = prefix.length === 0 ? "the name of a section" : `an option of ${prefix.join(".")}`
+        return [makeIssue({
+          path: shown(describeName(name)),
+          source,
+          expected,
+          actual: "an unknown name",
+          hint: meant === undefined ? `there are ${names.join(", ")}` : `did you mean ${shown(meant)}?`
+        })]
+      }
+      const isLeaf = here.some((leaf) => leaf.keys[prefix.length] === name && leaf.keys.length === prefix.length + 1)
+      if (isLeaf || value === null || value === undefined) return []
+      return isRecord(value)
+        ? visit(value, [...prefix, name])
+        : [makeIssue({ path: shown(name), source, expected: "a group of options", actual: describeShape(value) })]
+    })
+  }
+  return visit(file.content, [])
+}
+
+const decodeWith = (schema: Schema.Constraint, raw: unknown): Exit.Exit<unknown, unknown> =>
+  Schema.decodeUnknownExit(schema as Schema.Codec<unknown>)(raw)
+
+const isArrayCodec = (leaf: Leaf): boolean => Schema.toEncoded(leaf.schema as Schema.Top).ast._tag === "Arrays"
+
+/** Options of a user's own schemas: text where the source is text, JSON otherwise, and text again if that fails. */
+const decodeForeign = (leaf: Leaf, given: Given): Exit.Exit<unknown, unknown> => {
+  const { raw } = given
+  const texts = Schema.toCodecStringTree(leaf.schema)
+  const fromText = (text: string) =>
+    decodeWith(texts, isArrayCodec(leaf) ? text.split(",").map((item) => item.trim()).filter((item) => item !== "") : text)
+  if (given.isText) return typeof raw === "string" ? fromText(raw) : decodeWith(texts, raw)
+  const exit = decodeWith(Schema.toCodecJson(leaf.schema), raw)
+  return Exit.isFailure(exit) && (typeof raw === "string" || typeof raw === "number") ? fromText(String(raw)) : exit
+}
+
+const decodeAbsent = (leaf: Leaf): Exit.Exit<unknown, unknown> => {
+  const name = leaf.keys[leaf.keys.length - 1]!
+  const exit = decodeWith(Schema.Struct({ [name]: leaf.schema }), {})
+  return Exit.isSuccess(exit) ? Exit.succeed((exit.value as Group)[name]) : exit
+}
+
+const hintFor = (leaf: Leaf, raw: unknown): string | undefined => {
+  const { choices, hint } = leaf.facts
+  const meant = choices !== undefined && typeof raw === "string" ? nearest(raw, choices) : undefined
+  return meant === undefined ? hint : `did you mean ${meant}?`
+}
+
+const wrongValue = (leaf: Leaf, given: Given | undefined): SettingsIssue =>
+  given === undefined
+    ? makeIssue({ path: leaf.path, source: "default", expected: leaf.facts.expected, actual: "nothing", hint: `set ${leaf.variable}` })
+    : makeIssue({
+      path: leaf.path,
+      source: given.source,
+      expected: leaf.facts.expected,
+      actual: describeShape(given.raw, leaf.facts),
+      hint: hintFor(leaf, given.raw)
+    })
+
+const assign = (root: Group, keys: ReadonlyArray<string>, value: unknown): void => {
+  const name = keys[keys.length - 1]!
+  let group = root
+  for (const key of keys.slice(0, -1)) group = (group[key] ??= {}) as Group
+  if (value !== undefined) group[name] = value
+}
+
+const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** What a section's own Schema checks, and its `check`, say about options that are each valid. */
+const problemsOf = (section: AnySection, value: Readonly<Group>, isComplete: boolean): ReadonlyArray<SettingsIssue> => {
+  const path = (option: string) => option === "" ? section.name : `${section.name}.${option}`
+  const problems = (section.check?.(value) ?? []).map((problem) => ({ ...problem, path: path(problem.option), source: "" }))
+  if (!isComplete || section.schema.ast.checks === undefined) return problems
+  const exit = Schema.decodeUnknownExit(Schema.toType(section.schema as Schema.Top) as unknown as Schema.Codec<unknown>)(value)
+  const error = Exit.findErrorOption(exit)
+  if (error._tag === "None") return problems
+  return [
+    ...problems,
+    ...formatIssues(error.value.issue).issues.map((issue) => ({
+      path: path((issue.path ?? []).map(String).join(".")),
+      source: "",
+      expected: Redaction.text(issue.message),
+      actual: "options that do not fit together"
+    }))
+  ]
+}
+
+const shown = (leaf: Leaf, value: unknown): unknown =>
+  value === undefined
+    ? null
+    : leaf.facts.isSecret === true || Redacted.isRedacted(value)
+    ? "<redacted>"
+    : Redaction.value(encodeLeaf(leaf, value))
+
+/** Decodes what was given over the defaults. */
+export const decodeAll = (
+  sections: ReadonlyArray<AnySection>,
+  given: ReadonlyMap<string, Given>,
+  found: ReadonlyArray<SettingsIssue> = []
+): Result => {
+  const leaves = sections.map((section) => [section, leavesOf(section)] as const)
+  // Before anything is said about any option.
+  for (const leaf of leaves.flatMap(([_, leaves]) => leaves)) registerSecret(leaf, given.get(leaf.path)?.raw)
+  const values: Group = {}
+  const rows: Array<Row> = []
+  const issues: Array<SettingsIssue> = []
+  for (const [section, options] of leaves) {
+    const before = issues.length
+    for (const leaf of options) {
+      const from = given.get(leaf.path)
+      const exit = from === undefined
+        ? decodeAbsent(leaf)
+        : leaf.isOwn
+        ? decodeWith(leaf.schema, from.raw)
+        : decodeForeign(leaf, from)
+      const value = Exit.isSuccess(exit) ? exit.value : undefined
+      if (Exit.isFailure(exit)) issues.push(wrongValue(leaf, from))
+      registerSecret(leaf, value)
+      assign(values, leaf.keys, value)
+      rows.push({ path: leaf.path, variable: leaf.variable, value: shown(leaf, value), source: from?.source ?? "default" })
+    }
+    const isComplete = issues.length === before
+    const value = (values[section.name] ??= {}) as Group
+    for (const problem of problemsOf(section, value, isComplete)) {
+      // An option that is wrong by itself is reported once.
+      if (issues.some((issue) => issue.path === problem.path)) continue
+      issues.push(makeIssue({ ...problem, source: given.get(problem.path)?.source ?? "default" }))
+    }
+  }
+  // Made anew: a secret may have become known after the first issues were found.
+  return { values, rows, issues: [...found, ...issues].map(makeIssue) }
+}

@@ -1,0 +1,34 @@
+/**
+ * Makes secrets known to `Redaction`, those inside URLs included.
+ *
+ * @internal
+ */
+import * as Redacted from "effect/Redacted"
+import * as Redaction from "../../security/Redaction.ts"
+import type { Leaf } from "./section.ts"
+
+/** The passwords in what is, or was meant to be, a URL. */
+export const secretsInUrl = (text: string): ReadonlyArray<string> => {
+  const rest = /^[a-z][a-z0-9+.-]{0,30}:\/\/(.*)$/is.exec(text.trim())?.[1]
+  // Not a URL at all: perhaps a password in the wrong place.
+  if (rest === undefined) return [text]
+  const end = rest.lastIndexOf("@")
+  const userInfo = rest.slice(0, Math.max(0, end))
+  const colon = userInfo.indexOf(":")
+  const query = /\?([^#]*)/.exec(rest.slice(end + 1))?.[1] ?? ""
+  const parameters = [...new URLSearchParams(query)].filter(([name]) => Redaction.isSecretName(name))
+  return [
+    ...colon < 0 ? [] : [userInfo.slice(colon + 1)],
+    ...parameters.map(([_, value]) => value)
+  ]
+}
+
+/** Registers the value of a secret option, given or decoded. */
+export const registerSecret = (leaf: Leaf, value: unknown): void => {
+  if (leaf.facts.isSecret !== true && !Redacted.isRedacted(value)) return
+  const plain = Redacted.isRedacted(value) ? Redacted.value(value) : value
+  if (typeof plain !== "string" && typeof plain !== "number") return
+  const text = String(plain)
+  const secrets = leaf.facts.isUrl === true || /^[a-z][a-z0-9+.-]{0,30}:\/\//i.test(text) ? secretsInUrl(text) : [text, text.trim()]
+  for (const secret of secrets) Redaction.register(secret)
+}
