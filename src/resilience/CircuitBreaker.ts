@@ -265,17 +265,17 @@ export interface ProtectOptions<A, E> {
  * Runs an effect through the circuit: unchanged while it is closed, `CircuitBreakerOpenError` at once while it is not.
  */
 export const protect: {
-  <A, E>(
-    breaker: CircuitBreaker,
-    options?: ProtectOptions<A, E>
-  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
   (
     breaker: CircuitBreaker
   ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
+  <A0, E0>(
+    breaker: CircuitBreaker,
+    options: ProtectOptions<A0, E0>
+  ): <A extends A0, E extends E0, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
     breaker: CircuitBreaker,
-    options?: ProtectOptions<A, E>
+    options?: ProtectOptions<NoInfer<A>, NoInfer<E>>
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R>
 } = <A, E, R>(
   first: CircuitBreaker | Effect.Effect<A, E, R>,

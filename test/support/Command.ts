@@ -46,7 +46,7 @@ const DEFAULT_BOUND = "15 seconds"
 
 /**
  * Runs `node ...args` and kills it, with its children, at the end of the scope. TypeScript runs with
- * `spawnCommand(["--import", "tsx", "src/operations/main.ts", "up"])`.
+ * `spawnCommand(["--import", "tsx", "src/operations/bin.ts", "up"])`.
  */
 export const spawnCommand = (
   args: ReadonlyArray<string>,

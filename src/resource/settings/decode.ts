@@ -6,6 +6,7 @@
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Redaction from "../../security/Redaction.ts"
 import { describeName, describeShape, makeIssue, type SettingsIssue } from "./error.ts"
@@ -95,7 +96,7 @@ export const unknownOptions = (leaves: ReadonlyArray<Leaf>, file: SettingsFile):
 const decodeWith = (schema: Schema.Constraint, raw: unknown): Exit.Exit<unknown, unknown> =>
   Schema.decodeUnknownExit(schema as Schema.Codec<unknown>)(raw)
 
-const isArrayCodec = (leaf: Leaf): boolean => Schema.toEncoded(leaf.schema as Schema.Top).ast._tag === "Arrays"
+const isArrayCodec = (leaf: Leaf): boolean => SchemaAST.toEncoded(leaf.schema.ast)._tag === "Arrays"
 
 /** Options of a user's own schemas: text where the source is text, JSON otherwise, and text again if that fails. */
 const decodeForeign = (leaf: Leaf, given: Given): Exit.Exit<unknown, unknown> => {
@@ -143,9 +144,9 @@ const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
 /** What a section's own Schema checks, and its `check`, say about options that are each valid. */
 const problemsOf = (section: AnySection, value: Readonly<Group>, isComplete: boolean): ReadonlyArray<SettingsIssue> => {
   const path = (option: string) => option === "" ? section.name : `${section.name}.${option}`
-  const problems = (section.check?.(value) ?? []).map((problem) => ({ ...problem, path: path(problem.option), source: "" }))
+  const problems = (section.check?.(value as never) ?? []).map((problem) => ({ ...problem, path: path(problem.option), source: "" }))
   if (!isComplete || section.schema.ast.checks === undefined) return problems
-  const exit = Schema.decodeUnknownExit(Schema.toType(section.schema as Schema.Top) as unknown as Schema.Codec<unknown>)(value)
+  const exit = Schema.decodeUnknownExit(Schema.toType(section.schema))(value)
   const error = Exit.findErrorOption(exit)
   if (error._tag === "None") return problems
   return [

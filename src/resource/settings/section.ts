@@ -44,7 +44,8 @@ export interface AnySection {
   readonly name: string
   readonly schema: { readonly fields: Fields; readonly ast: SchemaAST.AST } & Codec
   readonly meaning?: string | undefined
-  check?(options: Readonly<Record<string, unknown>>): ReadonlyArray<Problem>
+  /** Takes the options of its own section; `never` stands for whatever they are. */
+  readonly check?: ((options: never) => ReadonlyArray<Problem>) | undefined
 }
 
 /** The decoded options of a section. */

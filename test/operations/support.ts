@@ -1,0 +1,51 @@
+// Runs the command under test as a user would, from a folder of its own.
+import { Effect, type Scope } from "effect"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { type Command, spawnCommand } from "../support/Command.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const tsx = path.join(root, "node_modules/tsx/dist/loader.mjs")
+
+export const folder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "seaworthy-cli-")))),
+  (dir) => Effect.sync(() => fs.rmSync(dir, { recursive: true, force: true }))
+)
+
+export interface RunOptions {
+  readonly env?: Readonly<Record<string, string>> | undefined
+  readonly cwd?: string | undefined
+  /** A program of test/operations/fixtures in place of the command. */
+  readonly fixture?: string | undefined
+  /** Run as this user, when the tests run as root. */
+  readonly user?: string | undefined
+}
+
+export const seaworthy = (
+  args: ReadonlyArray<string>,
+  options?: RunOptions
+): Effect.Effect<Command, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const cwd = options?.cwd ?? (yield* folder)
+    const entry = options?.fixture === undefined
+      ? path.join(root, "src/operations/bin.ts")
+      : path.join(root, "test/operations/fixtures", options.fixture)
+    const node = ["--import", tsx, entry, ...args]
+    return options?.user === undefined
+      ? yield* spawnCommand(node, { cwd, env: { ...options?.env } })
+      : yield* spawnCommand(["-u", options.user, "--", process.execPath, ...node], {
+        cwd,
+        env: { ...options.env },
+        program: "runuser"
+      })
+  })
+
+/** Runs to the end and gives what a script would see. */
+export const finished = (args: ReadonlyArray<string>, options?: RunOptions) =>
+  Effect.gen(function*() {
+    const command = yield* seaworthy(args, options)
+    const { code } = yield* command.exit({ within: "40 seconds" })
+    return { code, stdout: yield* command.stdout, stderr: yield* command.stderr, output: yield* command.output }
+  })
