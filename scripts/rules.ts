@@ -1,5 +1,7 @@
 /** House rules that the linter has no rule for: `tsx scripts/rules.ts`. */
-import { list, read } from "./lib/files.ts"
+import { existsSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { list, read, root } from "./lib/files.ts"
 
 interface Rule {
   readonly where: RegExp
@@ -14,7 +16,12 @@ const rules: ReadonlyArray<Rule> = [
     what: /(oxlint|eslint)-disable(?!.* -- \S)/,
     why: "a disabled rule needs its reason: `// oxlint-disable-next-line RULE -- why`"
   },
-  { where: /^(src|test|scripts|benchmarks)\//, what: /@ts-(ignore|nocheck|expect-error)/, why: "fix the type instead" },
+  { where: /^(src|test|scripts|benchmarks)\//, what: /@ts-(ignore|nocheck)/, why: "fix the type instead" },
+  {
+    where: /^(src|scripts|benchmarks)\//,
+    what: /@ts-expect-error/,
+    why: "only a test may show that something does not compile"
+  },
   { where: /^src\//, what: /\b(TODO|FIXME|XXX)\b/, why: "open an issue instead" },
   { where: /^src\//, what: /\bas any\b/, why: "say which type it is" },
   {
@@ -36,9 +43,23 @@ const found = files.flatMap((file) => {
   )
 })
 
+/** Links of Markdown files to other files of the repository. */
+const documents = [
+  ...list("docs", /\.md$/),
+  ...list(".", /^[A-Z]+\.md$/).filter((file) => !file.includes("/"))
+]
+for (const file of documents) {
+  read(file).split("\n").forEach((line, index) => {
+    for (const [, target] of line.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
+      if (/^[a-z]+:/.test(target!) || existsSync(join(root, dirname(file), target!))) continue
+      found.push(`${file}:${index + 1}: links to ${target}, which does not exist`)
+    }
+  })
+}
+
 if (found.length > 0) {
   console.error(found.join("\n"))
   process.exitCode = 1
 } else {
-  console.log(`${files.length} files`)
+  console.log(`${files.length + documents.length} files`)
 }

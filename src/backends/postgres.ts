@@ -1,6 +1,6 @@
 /**
- * `seaworthy/postgres`: the database on a Postgres server, through `@effect/sql-pg`.
+ * `seaworthy/postgres`: the database on a Postgres server.
  *
  * @since 0.1.0
  */
-export * as PostgresDatabase from "./postgres/PostgresDatabase.ts"
+export * as PostgresDatabase from "./PostgresDatabase.ts"

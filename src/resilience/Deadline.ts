@@ -33,7 +33,7 @@
  *
  * console.log(await Effect.runPromise(Deadline.within(program, "2 seconds"))) // => true
  * console.log(await Effect.runPromise(program)) // => false
- * 
+ *
  * const error = await Effect.runPromise(Effect.flip(Deadline.within(Effect.never, "5 millis")))
  * console.log(error.message) // => 'deadline "deadline" passed: not done within 5ms'
  * ```

@@ -50,10 +50,10 @@ import type { Store } from "./internal/lastGood.ts"
 export { makeStore, type Store, type StoreOptions } from "./internal/lastGood.ts"
 
 /** The last good value of the protected effect. */
-export interface Cache<in out A> {
+export interface Cache<in A, out B> {
   readonly _tag: "Cache"
   readonly name: string
-  readonly store: Store<A>
+  readonly store: Store<A, B>
   readonly key: string
 }
 
@@ -72,10 +72,15 @@ export interface Value<out B> {
 }
 
 /** One way to answer in place of an effect that gives `A` or fails with `E`. */
-export type Strategy<A, E> = Cache<A> | Use<E, unknown, unknown, unknown> | Value<unknown>
+export type Strategy<A, E> = Cache<A, unknown> | Use<E, unknown, unknown, unknown> | Value<unknown>
 
 /** The strategy "cache": keeps what the effect answers under the key, and answers with it when the effect fails. */
-export const cache = <A>(store: Store<A>, key: string): Cache<A> => ({ _tag: "Cache", name: "cache", store, key })
+export const cache = <A, B>(store: Store<A, B>, key: string): Cache<A, B> => ({
+  _tag: "Cache",
+  name: "cache",
+  store,
+  key
+})
 
 /** The strategy "local": an effect that answers without the dependency. */
 export const local = <E, B, E2, R>(run: (error: E) => Effect.Effect<B, E2, R>): Use<E, B, E2, R> => use("local", run)
@@ -123,13 +128,19 @@ type AfterOne<E, H> = [E] extends [never] ? never
   : H extends Use<any, infer _B, infer E2, infer _R> ? E2
   : E
 
-type Answer<H> = H extends Value<infer B> ? B : H extends Use<any, infer B, infer _E2, infer _R> ? B : never
+type Answer<H> = H extends Value<infer B> ? B
+  : H extends Use<any, infer B, infer _E2, infer _R> ? B
+  : H extends Cache<any, infer B> ? B
+  : never
 
 type Services<H> = H extends Use<any, infer _B, infer _E2, infer R> ? R : never
 
 type Accepted<S extends Strategies> = [Extract<S[number], Use<any, unknown, unknown, unknown>>] extends [
   Use<infer E, unknown, unknown, unknown>
 ] ? E
+  : unknown
+
+type Kept<S extends Strategies> = [Extract<S[number], Cache<any, unknown>>] extends [Cache<infer A, unknown>] ? A
   : unknown
 
 /** The error type that is left of `E` after the strategies `S`, under the options `O`. */
@@ -188,13 +199,13 @@ const apply = (self: Any, strategies: ReadonlyArray<Strategy<unknown, unknown>>,
 
 /** Answers by the first of the strategies that can, when the effect fails. */
 export const fallback: {
-  <const S extends Strategies, O extends Options<any> = {}>(
+  <const S extends Strategies, O extends Options<any>>(
     strategies: S,
     options?: O
-  ): <A, E extends Accepted<S>, R>(
+  ): <A extends Kept<S>, E extends Accepted<S>, R>(
     self: Effect.Effect<A, E, R>
   ) => Effect.Effect<A | Answer<S[number]>, Failure<E, S, O>, R | Services<S[number]>>
-  <A, E, R, const S extends ReadonlyArray<Strategy<A, E>>, O extends Options<E> = {}>(
+  <A, E, R, const S extends ReadonlyArray<Strategy<A, E>>, O extends Options<E>>(
     self: Effect.Effect<A, E, R>,
     strategies: S,
     options?: O

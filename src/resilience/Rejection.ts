@@ -35,8 +35,8 @@
  * console.log(await Effect.runPromise(Effect.flip(call).pipe(Effect.map(Rejection.isRejection)))) // => true
  * ```
  */
-import * as Data from "effect/Data"
 import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 

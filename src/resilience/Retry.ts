@@ -173,7 +173,9 @@ const compile = (options: Options<unknown, unknown>): Plan => {
     isUnwanted: options.whileResult,
     retryAfter: (error) => askedMillis(retryAfter(error)),
     maxRetryAfter: nonNegativeMillis("maxRetryAfter", options.maxRetryAfter ?? "1 minute"),
-    totalMillis: options.totalDuration === undefined ? Infinity : positiveMillis("totalDuration", options.totalDuration),
+    totalMillis: options.totalDuration === undefined
+      ? Infinity
+      : positiveMillis("totalDuration", options.totalDuration),
     budget
   }
 }

@@ -98,13 +98,16 @@ export const signal: Effect.Effect<AbortSignal> = Effect.withFiber((fiber) =>
 )
 
 /** Inside work with `grace`: waits until the time is up. Elsewhere it waits for ever. */
-export const expired: Effect.Effect<void> = Effect.flatMap(signal, (signal) =>
-  signal === neverAborted ? Effect.never : Effect.callback<void>((resume) => {
-    if (signal.aborted) return resume(Effect.void)
-    const onAbort = () => resume(Effect.void)
-    signal.addEventListener("abort", onAbort, { once: true })
-    return Effect.sync(() => signal.removeEventListener("abort", onAbort))
-  }))
+export const expired: Effect.Effect<void> = Effect.flatMap(
+  signal,
+  (signal) =>
+    signal === neverAborted ? Effect.never : Effect.callback<void>((resume) => {
+      if (signal.aborted) return resume(Effect.void)
+      const onAbort = () => resume(Effect.void)
+      signal.addEventListener("abort", onAbort, { once: true })
+      return Effect.sync(() => signal.removeEventListener("abort", onAbort))
+    })
+)
 
 interface Plan {
   readonly millis: number
@@ -118,7 +121,12 @@ const isOptions = (input: Duration.Input | Options): input is Options =>
 
 const compile = (input: Duration.Input | Options | HandlerOptions<unknown, unknown, unknown>): Plan => {
   if (!isOptions(input)) {
-    return { millis: positiveMillis("duration", input), name: "timeout", graceMillis: undefined, onTimeout: Effect.fail }
+    return {
+      millis: positiveMillis("duration", input),
+      name: "timeout",
+      graceMillis: undefined,
+      onTimeout: Effect.fail
+    }
   }
   return {
     millis: positiveMillis("duration", input.duration),

@@ -52,6 +52,7 @@ import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { Counter, Status } from "../observability/Status.ts"
 import type { CacheError } from "./cache/CacheError.ts"
+import { type Options, settings } from "./cache/options.ts"
 import * as Lru from "./cache/lru.ts"
 import * as Memory from "./cache/memory.ts"
 import * as TypedView from "./cache/typed.ts"
@@ -61,6 +62,7 @@ import type { ResourceError } from "./ResourceError.ts"
 import * as Settings from "./Settings.ts"
 
 export { CacheError, type Reason } from "./cache/CacheError.ts"
+export type { Options } from "./cache/options.ts"
 
 /**
  * How long an entry lives.
@@ -135,20 +137,12 @@ export const typed = <A, I>(
   }
 ): Effect.Effect<Typed<A>, never, CacheStore> => CacheStore.useSync((store) => TypedView.make(store, schema, options))
 
-/**
- * Settings in code, under the names of the section `cache`; what is left out has its default.
- *
- * @category models
- * @since 0.1.0
- */
-export type Options = Partial<Settings.Settings["Service"]["cache"]>
-
-const makeLayer = <E, R>(settings: Effect.Effect<Settings.Settings["Service"], E, R>) =>
+const makeLayer = <R>(validate: Effect.Effect<Settings.Shape, never, R>) =>
   ManagedResource.layerContext(
     {
       id: "cache",
       kind: "cache",
-      validate: settings,
+      validate,
       connect: ({ cache }) => Effect.sync(() => ({ lru: Lru.make<string>(cache.max_entries), ttl: cache.ttl })),
       verify: ({ lru }) => Memory.verify(lru),
       // Memory does not go away, and a probe could push out an entry.
@@ -182,4 +176,4 @@ export const layerMemory: Layer.Layer<CacheStore, ResourceError | Settings.Setti
 export const layerMemoryWith = (
   options: Options
 ): Layer.Layer<CacheStore, ResourceError | Settings.SettingsError, Status> =>
-  makeLayer(Settings.decode({ cache: options }))
+  Layer.unwrap(Effect.map(settings(options), (all) => makeLayer(Effect.succeed(all))))

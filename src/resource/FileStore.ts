@@ -50,7 +50,7 @@ import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { type Status, type StatusNode, track } from "../observability/Status.ts"
+import { type Status, track } from "../observability/Status.ts"
 import * as Disk from "./internal/disk.ts"
 import * as PathJail from "./internal/pathJail.ts"
 import { resourceOptions } from "./internal/settingsOptions.ts"
@@ -141,11 +141,11 @@ export class FileStore extends Context.Service<FileStore, {
  * @category models
  * @since 0.1.0
  */
-export type Options = Partial<Settings.Settings["Service"]["filesystem"]>
+export type Options = NonNullable<Settings.Values["filesystem"]>
 
 interface Connection {
   readonly disk: Disk.Disk
-  readonly settings: Settings.Settings["Service"]["filesystem"]
+  readonly settings: Settings.Shape["filesystem"]
 }
 
 const reasons: Partial<Record<string, Reason>> = {
@@ -164,8 +164,8 @@ const details: Record<Reason, string> = {
   Unknown: "the operation failed"
 }
 
-const codeOf = (error: PlatformError): string => {
-  const cause = error.reason.cause
+const codeOf = (error: Failure | ResourceError): string => {
+  const cause = error._tag === "PlatformError" ? error.reason.cause : undefined
   return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
 }
 
@@ -198,7 +198,7 @@ const service = (handle: ManagedResource.Handle<Connection>): FileStore["Service
         ? handle.use(({ disk }) => f(disk, PathJail.normalize(path)))
         : Effect.fail(new Disk.Escape({ why }))
     })
-    return track(Effect.mapError(run, fileError(name, path)), operationOf(handle.node, name))
+    return track(Effect.mapError(run, fileError(name, path)), handle.node.operation(name))
   }
   const read = (path: string) => operation("read", path, (disk, p) => disk.read(p))
   return {
@@ -230,8 +230,6 @@ const service = (handle: ManagedResource.Handle<Connection>): FileStore["Service
   }
 }
 
-const operationOf = (node: StatusNode, name: string) => node.operation(name)
-
 type Failure = PlatformError | Disk.Escape | ProbeMismatch
 
 class ProbeMismatch extends Data.TaggedError("ProbeMismatch")<{}> {}
@@ -256,7 +254,7 @@ const explain = (error: Failure) => {
     }
   }
   const failed = fileError("open", "")(error)
-  const denied = failed.reason === "PermissionDenied" || codeOf2(error) === "EROFS"
+  const denied = failed.reason === "PermissionDenied" || codeOf(error) === "EROFS"
   return {
     reason: denied ? "PermissionDenied" as const : failed.reason === "AlreadyExists" ? "Conflict" as const : "Unknown" as const,
     detail: `${denied ? "the directory cannot be written to" : failed.detail}${where(error)}`,
@@ -268,14 +266,12 @@ const explain = (error: Failure) => {
   }
 }
 
-const codeOf2 = (error: Failure): string => error._tag === "PlatformError" ? codeOf(error) : ""
-
 const where = (error: Failure): string =>
   error._tag === "PlatformError" && error.reason._tag !== "BadArgument" && error.reason.pathOrDescriptor !== undefined
     ? ` (${error.reason.pathOrDescriptor})`
     : ""
 
-const makeLayer = <E, R>(settings: Effect.Effect<Settings.Settings["Service"], E, R>) =>
+const makeLayer = <R>(settings: Effect.Effect<Settings.Shape, never, R>) =>
   ManagedResource.layer(FileStore, {
     id: "filesystem",
     kind: "filesystem",
@@ -284,8 +280,7 @@ const makeLayer = <E, R>(settings: Effect.Effect<Settings.Settings["Service"], E
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const path = yield* Path.Path
-        const disk = yield* Disk.open(fs, path, all.filesystem)
-        return { disk, settings: all.filesystem }
+        return { disk: yield* Disk.open(fs, path, all.filesystem), settings: all.filesystem }
       }),
     initialize: ({ disk, settings: section }) =>
       Effect.forEach(section.required_dirs, (dir) => {
@@ -293,7 +288,7 @@ const makeLayer = <E, R>(settings: Effect.Effect<Settings.Settings["Service"], E
         return why === undefined ? disk.makeDirectory(PathJail.normalize(dir)) : Effect.fail(new Disk.Escape({ why }))
       }, { discard: true }),
     verify: ({ disk }) => probe(disk),
-    explain: (error: Failure | E) => explain(error as Failure),
+    explain,
     options: (all) => resourceOptions(all, {}),
     service
   })
@@ -319,4 +314,4 @@ export const layer: Layer.Layer<
 export const layerWith = (
   options: Options
 ): Layer.Layer<FileStore, ResourceError | Settings.SettingsError, Status | FileSystem.FileSystem | Path.Path> =>
-  makeLayer(Settings.decode({ filesystem: options }))
+  Layer.unwrap(Effect.map(Settings.make({ filesystem: options }), (settings) => makeLayer(Effect.succeed(settings))))

@@ -113,12 +113,32 @@ export interface Options {
 }
 
 /**
- * What makes a resource.
+ * What makes a resource: `E` and `R` are the errors and requirements of its phases.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Definition<Settings, Connection, E, R> {
+export type Definition<Settings, Connection, E, R> = Phased<
+  Settings,
+  Connection,
+  E,
+  R,
+  E,
+  R | Scope.Scope,
+  E,
+  R | Scope.Scope,
+  E,
+  R
+>
+
+/**
+ * A {@link Definition} whose phases (validate, connect, initialize, verify) have errors and requirements of their own, so
+ * that each is inferred.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> {
   /** Unique in the application; the name people read in reports and messages. */
   readonly id: string
   /** Default `resource`. */
@@ -131,19 +151,19 @@ export interface Definition<Settings, Connection, E, R> {
   /** Ids of resources this one can be without: absent or down, this one is `degraded`. See {@link wanted}. */
   readonly wants?: ReadonlyArray<string> | undefined
   /** Decodes and checks the settings. */
-  readonly validate: Effect.Effect<Settings, E, R>
+  readonly validate: Effect.Effect<Settings, EV, RV>
   /** Opens the connection; what it acquires belongs to the resource's scope. */
-  readonly connect: (settings: Settings) => Effect.Effect<Connection, E, R | Scope.Scope>
+  readonly connect: (settings: Settings) => Effect.Effect<Connection, EC, RC>
   /** Directories, migrations, options. */
   readonly initialize?:
-    | ((connection: Connection, settings: Settings) => Effect.Effect<unknown, E, R | Scope.Scope>)
+    | ((connection: Connection, settings: Settings) => Effect.Effect<unknown, EI, RI>)
     | undefined
   /** A real round trip. */
-  readonly verify: (connection: Connection, settings: Settings) => Effect.Effect<unknown, E, R>
+  readonly verify: (connection: Connection, settings: Settings) => Effect.Effect<unknown, EF, RF>
   /** What the monitor repeats. Default `verify`. It should not share a queue or pool with the users' work. */
-  readonly check?: ((connection: Connection, settings: Settings) => Effect.Effect<unknown, E, R>) | undefined
+  readonly check?: ((connection: Connection, settings: Settings) => Effect.Effect<unknown, EF, RF>) | undefined
   /** Turns an error into words, reason, option and remedy. Default: reason `Unknown` and the error's message. */
-  readonly explain?: ((error: E, phase: Phase) => Explanation) | undefined
+  readonly explain?: ((error: EV | EC | EI | EF, phase: Phase) => Explanation) | undefined
   /** What to tell people when a phase times out. */
   readonly explainTimeout?: ((phase: Phase) => Pick<Explanation, "option" | "remedy">) | undefined
   /** Start on first use instead of at acquisition. Settings are validated at acquisition all the same. */
@@ -193,15 +213,22 @@ export const defaultRetry: Schedule.Schedule<unknown, ResourceError> = PhaseRunn
  * @category constructors
  * @since 0.1.0
  */
-export const make = <Settings, Connection, E, R>(
-  definition: Definition<Settings, Connection, E, R>,
+export const make = <Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF>(
+  definition: Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF>,
   options?: { readonly restartable?: boolean | undefined }
-): Effect.Effect<Handle<Connection>, ResourceError, Exclude<R, Scope.Scope> | Scope.Scope | Status> =>
-  Lifecycle.make(definition, options?.restartable ?? true) as Effect.Effect<
-    Handle<Connection>,
-    ResourceError,
-    Exclude<R, Scope.Scope> | Scope.Scope | Status
-  >
+): Effect.Effect<Handle<Connection>, ResourceError, Requirements<RV | RC | RI | RF> | Scope.Scope> =>
+  Lifecycle.make(
+    definition as Definition<Settings, Connection, EV | EC | EI | EF, RV | RC | RI | RF>,
+    options?.restartable ?? true
+  ) as Effect.Effect<Handle<Connection>, ResourceError, Requirements<RV | RC | RI | RF> | Scope.Scope>
+
+/**
+ * What a resource's layer needs: what its phases need, less the scope it gives them, and the status tree.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Requirements<R> = Exclude<R, Scope.Scope> | Status
 
 /**
  * A layer that provides the service of one managed resource.
@@ -212,23 +239,26 @@ export const make = <Settings, Connection, E, R>(
  * @since 0.1.0
  */
 export const layer: {
-  <Id, Shape, Settings, Connection, E, R>(
+  <Id, Shape, Settings, Connection, EV, RV, EC, RC, EF, RF, EI = never, RI = never>(
     tag: Context.Key<Id, Shape>,
-    definition: Definition<Settings, Connection, E, R> & {
+    definition: Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> & {
       /** Builds the service over the handle, before the connection is open when the resource is lazy. */
       readonly service: (handle: Handle<Connection>) => Shape
     }
-  ): Layer.Layer<Id, ResourceError, Exclude<R, Scope.Scope> | Status>
-  <Id, Shape, Settings, Connection extends Shape, E, R>(
+  ): Layer.Layer<Id, ResourceError, Requirements<RV | RC | RI | RF>>
+  <Id, Shape, Settings, Connection extends Shape, EV, RV, EC, RC, EF, RF, EI = never, RI = never>(
     tag: Context.Key<Id, Shape>,
-    definition: Definition<Settings, Connection, E, R> & { readonly lazy?: false; readonly service?: undefined }
-  ): Layer.Layer<Id, ResourceError, Exclude<R, Scope.Scope> | Status>
-} = <Id, Shape, Settings, Connection, E, R>(
+    definition: Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> & {
+      readonly lazy?: false
+      readonly service?: undefined
+    }
+  ): Layer.Layer<Id, ResourceError, Requirements<RV | RC | RI | RF>>
+} = <Id, Shape, Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF>(
   tag: Context.Key<Id, Shape>,
-  definition: Definition<Settings, Connection, E, R> & {
+  definition: Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> & {
     readonly service?: ((handle: Handle<Connection>) => Shape) | undefined
   }
-): Layer.Layer<Id, ResourceError, Exclude<R, Scope.Scope> | Status> => {
+): Layer.Layer<Id, ResourceError, Requirements<RV | RC | RI | RF>> => {
   const service = definition.service
   return layerContext(
     definition,
@@ -247,17 +277,17 @@ export const layer: {
  * @category layers
  * @since 0.1.0
  */
-export const layerContext = <Out, Settings, Connection, E, R>(
-  definition: Definition<Settings, Connection, E, R>,
+export const layerContext = <Out, Settings, Connection, EV, RV, EC, RC, EF, RF, EI = never, RI = never>(
+  definition: Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF>,
   services: (handle: Handle<Connection>) => Effect.Effect<Context.Context<Out>, ResourceError, Scope.Scope>,
   options?: { readonly restartable?: boolean | undefined }
-): Layer.Layer<Out, ResourceError, Exclude<R, Scope.Scope> | Status> =>
+): Layer.Layer<Out, ResourceError, Requirements<RV | RC | RI | RF>> =>
   Layer.effectContext(
     Effect.flatMap(
       make(definition, options),
       (handle) => Effect.map(services(handle), (context) => Upstream.mark(context, definition.id))
     )
-  ) as Layer.Layer<Out, ResourceError, Exclude<R, Scope.Scope> | Status>
+  ) as Layer.Layer<Out, ResourceError, Requirements<RV | RC | RI | RF>>
 
 /**
  * Lets an application start without a resource: when its layer fails, the failure is logged and the service is absent.

@@ -47,6 +47,9 @@ import { readFile, type SettingsFile } from "./settings/file.ts"
 import { type AnySection, type Decoded, encodeLeaf, leavesOf } from "./settings/section.ts"
 import { builtIn } from "./settings/sections.ts"
 
+export type { Row } from "./settings/decode.ts"
+export { SettingsError, type SettingsIssue } from "./settings/error.ts"
+export type { SettingsFile } from "./settings/file.ts"
 export {
   /**
    * Names a `Schema.Struct` of options as a section for `layerWith`. `check` sees the options that are valid and tells
@@ -58,9 +61,6 @@ export {
   section
 } from "./settings/section.ts"
 export type { AnySection, Decoded, Problem, Section } from "./settings/section.ts"
-export type { Row } from "./settings/decode.ts"
-export type { SettingsFile } from "./settings/file.ts"
-export { SettingsError, type SettingsIssue } from "./settings/error.ts"
 
 type BuiltIn = typeof builtIn[number]
 type Named<S extends { readonly name: string }, Name> = Extract<S, { readonly name: Name }>
@@ -162,17 +162,29 @@ const withOwn = (own: Sectioned): Sectioned => {
   return all
 }
 
-const read = Effect.fnUntraced(function*(sections: Sectioned, file: SettingsFile | undefined) {
+/** The content of a file, or what stands for it. */
+interface Base {
+  readonly content: Readonly<Record<string, unknown>>
+  readonly source: string
+}
+
+const read = Effect.fnUntraced(function*(sections: Sectioned, { content, source }: Base) {
   const leaves = sections.flatMap(leavesOf)
   const environment = yield* readEnvironment(leaves)
-  const given = new Map(file === undefined ? [] : givenBy(leaves, file.content, `file ${file.path}`))
+  const given = new Map(givenBy(leaves, content, source))
   for (const leaf of leaves) {
     const raw = environment.values.get(leaf.variable)
     if (raw !== undefined) given.set(leaf.path, { raw, source: `environment ${leaf.variable}`, isText: true })
   }
-  const unknown = file === undefined ? [] : unknownOptions(leaves, file)
-  return yield* finish(sections, given, [...environment.issues, ...unknown], environment.warnings)
+  const found = [...environment.issues, ...unknownOptions(leaves, content, source)]
+  return yield* finish(sections, given, found, environment.warnings)
 })
+
+const readCurrent = (sections: Sectioned): Effect.Effect<Shape, SettingsError> =>
+  Effect.flatMap(
+    FileSource,
+    (file) => read(sections, { content: file?.content ?? {}, source: `file ${file?.path ?? ""}` })
+  )
 
 /**
  * Reads and decodes the settings once: environment over file over defaults.
@@ -180,10 +192,7 @@ const read = Effect.fnUntraced(function*(sections: Sectioned, file: SettingsFile
  * @category constructors
  * @since 0.1.0
  */
-export const load: Effect.Effect<Shape, SettingsError> = Effect.flatMap(
-  FileSource,
-  (file) => read(builtInSections, file)
-)
+export const load: Effect.Effect<Shape, SettingsError> = readCurrent(builtInSections)
 
 /**
  * The settings from environment and file. Needs nothing; for a file, provide `layerFile`.
@@ -220,7 +229,7 @@ export const layerWith = (options: {
   readonly sections: ReadonlyArray<AnySection>
 }): Layer.Layer<Settings, SettingsError> => {
   const all = withOwn(options.sections)
-  return Layer.effect(Settings, Effect.flatMap(FileSource, (file) => read(all, file)))
+  return Layer.effect(Settings, readCurrent(all))
 }
 
 /**
@@ -232,14 +241,11 @@ export const layerWith = (options: {
  */
 export const get = <S extends { readonly name: string }>(section: S): Effect.Effect<Decoded<S>, never, Settings> =>
   Effect.flatMap(Settings, (settings) => {
-    const all: Readonly<Record<string, unknown>> = { ...settings.others, ...builtInOf(settings) }
+    const all: object = builtInNames.includes(section.name) ? settings : settings.others
     return Object.hasOwn(all, section.name)
-      ? Effect.succeed(all[section.name] as Decoded<S>)
+      ? Effect.succeed((all as Readonly<Record<string, unknown>>)[section.name] as Decoded<S>)
       : Effect.die(new RangeError(`section ${section.name} is not loaded: add it to Settings.layerWith({ sections })`))
   })
-
-const builtInOf = (settings: Shape): Readonly<Record<string, unknown>> =>
-  Object.fromEntries(builtIn.map(({ name }) => [name, settings[name]]))
 
 /**
  * Decodes what a file would hold, without reading environment or file: for tests and for settings kept elsewhere.
@@ -259,7 +265,8 @@ export const decode = (
   Effect.suspend(() => {
     const content = typeof raw === "object" && raw !== null ? raw as Readonly<Record<string, unknown>> : {}
     const environment = ConfigProvider.fromEnv({ env: { ...options?.environment } })
-    return read(withOwn(options?.sections ?? []), { path: options?.path ?? "given", content }).pipe(
+    const source = options?.path === undefined ? "code" : `file ${options.path}`
+    return read(withOwn(options?.sections ?? []), { content, source }).pipe(
       Effect.provideService(ConfigProvider.ConfigProvider, environment)
     )
   })
@@ -271,9 +278,11 @@ export const decode = (
  * @since 0.1.0
  */
 export type Values = {
-  readonly [Name in keyof Sections]?: {
-    readonly [Option in keyof Sections[Name]]?: Sections[Name][Option] | undefined
-  } | undefined
+  readonly [Name in keyof Sections]?:
+    | {
+      readonly [Option in keyof Sections[Name]]?: Sections[Name][Option] | undefined
+    }
+    | undefined
 }
 
 /**

@@ -9,6 +9,7 @@ import * as Examples from "../../scripts/lib/examples.ts"
 const examples = Examples.collect()
 Examples.write(examples)
 
+const home = process.cwd()
 let complaints: ReadonlyMap<Examples.Example, ReadonlyArray<string>> = new Map()
 let printed: Array<ReadonlyArray<ReadonlyArray<unknown>>> = []
 
@@ -18,12 +19,14 @@ const record = (assertion: number) => (...args: ReadonlyArray<unknown>) => {
 
 beforeAll(() => {
   complaints = Examples.typeCheck(examples)
+  process.chdir(Examples.folder) // what an example writes is ignored by git
   vi.spyOn(console, "log").mockImplementation(() => {})
   Object.assign(globalThis, { exampleLog: record })
 })
 
 afterAll(() => {
   vi.restoreAllMocks()
+  process.chdir(home)
   Reflect.deleteProperty(globalThis, "exampleLog")
 })
 

@@ -37,18 +37,21 @@ describe("Quantile", () => {
 
   it("never decreases as q rises, and stays between the exact smallest and largest value", () => {
     fc.assert(
-      fc.property(fc.array(fc.double({ min: 0, max: 1e12, noNaN: true }), { minLength: 1, maxLength: 100 }), (values) => {
-        const histogram = of(values)
-        let last = histogram.min
-        for (let q = 0; q <= 1; q += 0.125) {
-          const value = Quantile.quantile(histogram, q)!
-          assert.isAtLeast(value, last)
-          assert.isAtMost(value, histogram.max)
-          last = value
+      fc.property(
+        fc.array(fc.double({ min: 0, max: 1e12, noNaN: true }), { minLength: 1, maxLength: 100 }),
+        (values) => {
+          const histogram = of(values)
+          let last = histogram.min
+          for (let q = 0; q <= 1; q += 0.125) {
+            const value = Quantile.quantile(histogram, q)!
+            assert.isAtLeast(value, last)
+            assert.isAtMost(value, histogram.max)
+            last = value
+          }
+          assert.strictEqual(Quantile.quantile(histogram, 0), Math.min(...values))
+          assert.strictEqual(Quantile.quantile(histogram, 1), Math.max(...values))
         }
-        assert.strictEqual(Quantile.quantile(histogram, 0), Math.min(...values))
-        assert.strictEqual(Quantile.quantile(histogram, 1), Math.max(...values))
-      })
+      )
     )
   })
 

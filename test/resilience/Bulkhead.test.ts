@@ -362,6 +362,28 @@ describe("Bulkhead", () => {
       }))
   })
 
+  it.effect("does not miss a place that becomes free while a caller is about to queue, at whatever step", () =>
+    Effect.gen(function*() {
+      for (const ops of [3, 4, 5, 6, 7, 8, 9]) {
+        for (let before = 0; before < 12; before++) {
+          const bulkhead = yield* Bulkhead.make({ maxConcurrent: 1, maxQueue: 9 })
+          let release = () => {}
+          const held = Effect.callback<void>((resume) => void (release = () => resume(Effect.void)))
+          const holder = yield* Effect.forkChild(Bulkhead.protect(held, bulkhead), { startImmediately: true })
+          let ran = false
+          let caller: Effect.Effect<void, unknown> = Bulkhead.protect(Effect.sync(() => void (ran = true)), bulkhead)
+          for (let i = 0; i < before; i++) caller = Effect.andThen(Effect.void, caller)
+          const fiber = yield* forkWith(caller, ops)
+          // The place is given back in the very turn in which the caller yields.
+          release()
+          yield* turns(60)
+          assert.isTrue(ran, `a yield every ${ops} operations, ${before} before the call`)
+          yield* Fiber.join(holder)
+          yield* Fiber.join(fiber)
+        }
+      }
+    }))
+
   describe("resize", () => {
     it.effect("to more starts waiters at once", () =>
       Effect.gen(function*() {

@@ -203,6 +203,6 @@ describe("Bulkhead against a model", () => {
             assert.deepStrictEqual({ inUse, waiting, running }, { inUse: 0, waiting: 0, running: 0 })
           }))
       ),
-      { numRuns: Number(process.env.RUNS ?? 200) }
+      { numRuns: 200 }
     ))
 })

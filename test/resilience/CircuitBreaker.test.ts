@@ -20,7 +20,8 @@ class Unreachable extends Data.TaggedError("Unreachable")<{ readonly retryAfter?
 const failing = Effect.fail(new Unreachable({}))
 const fine = Effect.succeed("fine")
 
-const times = (n: number, effect: Effect.Effect<unknown, unknown>) => Effect.repeat(Effect.exit(effect), { times: n - 1 })
+const times = (n: number, effect: Effect.Effect<unknown, unknown>) =>
+  Effect.repeat(Effect.exit(effect), { times: n - 1 })
 
 const tag = (breaker: CircuitBreaker.CircuitBreaker) => Effect.map(CircuitBreaker.state(breaker), (state) => state._tag)
 
@@ -461,7 +462,10 @@ describe("CircuitBreaker", () => {
         for (let n = 0; n < 1000; n++) {
           const exit = yield* Effect.exit(CircuitBreaker.protect(fine, breaker))
           if (Exit.isSuccess(exit)) admitted++
-          else assert.strictEqual((Cause.squash(exit.cause) as CircuitBreaker.CircuitBreakerOpenError).state, "RampingUp")
+          else {assert.strictEqual(
+              (Cause.squash(exit.cause) as CircuitBreaker.CircuitBreakerOpenError).state,
+              "RampingUp"
+            )}
         }
         return admitted / 1000
       }).pipe(Random.withSeed("ramp"))
@@ -616,12 +620,14 @@ describe("CircuitBreaker", () => {
   })
 
   describe("snapshot and restore", () => {
-    const restoreInto = Effect.fnUntraced(function*(from: CircuitBreaker.CircuitBreaker, options?: Partial<CircuitBreaker.Options>) {
-      const json = JSON.stringify(yield* CircuitBreaker.snapshot(from))
-      const copy = yield* fragile(options)
-      yield* CircuitBreaker.restore(copy, JSON.parse(json))
-      return copy
-    })
+    const restoreInto = Effect.fnUntraced(
+      function*(from: CircuitBreaker.CircuitBreaker, options?: Partial<CircuitBreaker.Options>) {
+        const json = JSON.stringify(yield* CircuitBreaker.snapshot(from))
+        const copy = yield* fragile(options)
+        yield* CircuitBreaker.restore(copy, JSON.parse(json))
+        return copy
+      }
+    )
 
     it.effect("carry a closed circuit with what it counted", () =>
       Effect.gen(function*() {
@@ -824,7 +830,9 @@ describe("CircuitBreaker", () => {
   })
 
   describe("as a service", () => {
-    class PaymentsBreaker extends Context.Service<PaymentsBreaker, CircuitBreaker.CircuitBreaker>()("PaymentsBreaker") {}
+    class PaymentsBreaker
+      extends Context.Service<PaymentsBreaker, CircuitBreaker.CircuitBreaker>()("PaymentsBreaker")
+    {}
     class TenantBreakers extends Context.Service<TenantBreakers, CircuitBreaker.Keyed>()("TenantBreakers") {}
 
     it.effect("is provided by a layer", () =>
@@ -880,7 +888,9 @@ describe("CircuitBreaker", () => {
     })
     const dataFirst = CircuitBreaker.protect(call, breaker)
     const dataLast = call.pipe(CircuitBreaker.protect(breaker))
-    const classified = call.pipe(CircuitBreaker.protect(breaker, { classify: Outcome.ignoreWhen((e: Unreachable) => e._tag === "Unreachable") }))
+    const classified = call.pipe(
+      CircuitBreaker.protect(breaker, { classify: Outcome.ignoreWhen((e: Unreachable) => e._tag === "Unreachable") })
+    )
     type Expected = Effect.Effect<number, Unreachable | CircuitBreaker.CircuitBreakerOpenError, Database>
     expectTypeOf(dataFirst).toEqualTypeOf<Expected>()
     expectTypeOf(dataLast).toEqualTypeOf<Expected>()

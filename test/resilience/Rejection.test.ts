@@ -48,12 +48,15 @@ describe("Rejection", () => {
   })
 
   it("has a JSON form", () => {
-    assert.deepStrictEqual(JSON.parse(JSON.stringify(new Refused({ strategy: "mail", retryAfter: Duration.seconds(5), used: 3 }))), {
-      _tag: "Refused",
-      message: `quota "mail" is used up`,
-      strategy: "mail",
-      used: 3,
-      retryAfterMillis: 5000
-    })
+    assert.deepStrictEqual(
+      JSON.parse(JSON.stringify(new Refused({ strategy: "mail", retryAfter: Duration.seconds(5), used: 3 }))),
+      {
+        _tag: "Refused",
+        message: `quota "mail" is used up`,
+        strategy: "mail",
+        used: 3,
+        retryAfterMillis: 5000
+      }
+    )
   })
 })

@@ -195,13 +195,15 @@ describe("Retry", () => {
                 Effect.gen(function*() {
                   const { calls, effect } = flaky(
                     delays.length,
-                    () => retryAfter === undefined ? new Busy({}) : new Busy({ retryAfter: Duration.millis(retryAfter) })
+                    () =>
+                      retryAfter === undefined ? new Busy({}) : new Busy({ retryAfter: Duration.millis(retryAfter) })
                   )
-                  const schedule = Schedule.modifyDelay(Schedule.forever, ({ attempt }) =>
-                    Effect.succeed(Duration.millis(delays[attempt - 1]!)))
+                  const schedule = Schedule.modifyDelay(
+                    Schedule.forever,
+                    ({ attempt }) => Effect.succeed(Duration.millis(delays[attempt - 1]!))
+                  )
                   yield* inVirtualTime(Retry.retry(effect, { schedule }), "1 day")
-                  gaps(calls).forEach((gap, i) =>
-                    assert.isAtLeast(gap + 1e-3, Math.max(delays[i]!, retryAfter ?? 0)))
+                  gaps(calls).forEach((gap, i) => assert.isAtLeast(gap + 1e-3, Math.max(delays[i]!, retryAfter ?? 0)))
                 }).pipe(Effect.provide(TestClock.layer()), Effect.scoped)
               )
           ),
@@ -256,7 +258,10 @@ describe("Retry", () => {
         const error = yield* Effect.flip(Retry.retry(effect, { schedule: Schedule.forever, times: 20_000 }))
         assert.strictEqual(calls.length, 20_001)
         assert.strictEqual(error.recent.length, 32)
-        assert.deepStrictEqual(error.recent.map((attempt) => attempt.number), Array.from({ length: 32 }, (_, i) => 19_970 + i))
+        assert.deepStrictEqual(
+          error.recent.map((attempt) => attempt.number),
+          Array.from({ length: 32 }, (_, i) => 19_970 + i)
+        )
       }))
   })
 
@@ -434,7 +439,10 @@ describe("Retry", () => {
       Effect.gen(function*() {
         const { calls, effect } = busy(Infinity)
         const retried = Retry.retry(effect, { schedule: Retry.fixed("1 second"), totalDuration: "2500 millis" })
-        const at = Effect.andThen(Effect.exit(retried), (exit) => Effect.map(Clock.currentTimeMillis, (now) => [exit, now] as const))
+        const at = Effect.andThen(
+          Effect.exit(retried),
+          (exit) => Effect.map(Clock.currentTimeMillis, (now) => [exit, now] as const)
+        )
         const exit = yield* inVirtualTime(at)
         const [ended, now] = Exit.isSuccess(exit) ? exit.value : assert.fail("failed")
         assert.strictEqual(exhausted(ended).reason, "totalDuration")
@@ -483,7 +491,10 @@ describe("Retry", () => {
 
     it.effect("leaves no sleep pending, wherever it falls", () =>
       countingSleeps((pending) => {
-        const retried = Retry.retry(busy(Infinity).effect, { schedule: Retry.fixed("1 minute"), totalDuration: "1 hour" })
+        const retried = Retry.retry(busy(Infinity).effect, {
+          schedule: Retry.fixed("1 minute"),
+          totalDuration: "1 hour"
+        })
         return interruptedAtEveryStep(retried, () => Effect.sync(() => assert.strictEqual(pending(), 0)))
       }))
 

@@ -118,8 +118,10 @@ describe("Timeout", () => {
           yield* Effect.sleep("500 millis")
           return "partial"
         })
-        const at = Effect.andThen(Timeout.timeout(work, { duration: "1 second", grace: "1 second" }), (value) =>
-          Effect.map(Clock.currentTimeMillis, (now) => [value, now]))
+        const at = Effect.andThen(
+          Timeout.timeout(work, { duration: "1 second", grace: "1 second" }),
+          (value) => Effect.map(Clock.currentTimeMillis, (now) => [value, now])
+        )
         assert.deepStrictEqual(yield* inVirtualTime(at), Exit.succeed(["partial", 1500]))
       }))
 
@@ -132,7 +134,9 @@ describe("Timeout", () => {
 
     it.effect("interrupts after the grace period", () =>
       Effect.gen(function*() {
-        const fiber = yield* Effect.forkChild(Timeout.timeout(Effect.never, { duration: "1 second", grace: "2 seconds" }))
+        const fiber = yield* Effect.forkChild(
+          Timeout.timeout(Effect.never, { duration: "1 second", grace: "2 seconds" })
+        )
         yield* TestClock.adjust("2999 millis")
         assert.isUndefined(fiber.pollUnsafe())
         yield* TestClock.adjust("1 millis")
@@ -197,16 +201,19 @@ describe("Timeout", () => {
       { inner: 100, outer: 300, wins: "inner" },
       { inner: 300, outer: 100, wins: "outer" },
       { inner: 100, outer: 100, wins: "inner" }
-    ])("of $inner ms inside $outer ms the $wins one wins and is named", ({ inner, outer, wins }) =>
-      Effect.gen(function*() {
-        const exit = yield* inVirtualTime(Effect.never.pipe(
-          Timeout.timeout({ duration: inner, name: "inner" }),
-          Timeout.timeout({ duration: outer, name: "outer" })
-        ))
-        const error = timedOut(exit)
-        assert.strictEqual(error.strategy, wins)
-        assert.strictEqual(Duration.toMillis(error.duration), Math.min(inner, outer))
-      }))
+    ])(
+      "of $inner ms inside $outer ms the $wins one wins and is named",
+      ({ inner, outer, wins }) =>
+        Effect.gen(function*() {
+          const exit = yield* inVirtualTime(Effect.never.pipe(
+            Timeout.timeout({ duration: inner, name: "inner" }),
+            Timeout.timeout({ duration: outer, name: "outer" })
+          ))
+          const error = timedOut(exit)
+          assert.strictEqual(error.strategy, wins)
+          assert.strictEqual(Duration.toMillis(error.duration), Math.min(inner, outer))
+        })
+    )
 
     it.effect("clips to the deadline that a fiber carries, and says so", () =>
       Effect.gen(function*() {

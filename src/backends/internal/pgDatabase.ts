@@ -63,7 +63,11 @@ export const layer = <Target extends { readonly place: Place }, E extends Settin
   backend: Backend<Target>,
   settings: Effect.Effect<Settings.Settings["Service"], E, R>,
   code: CodeOptions = {}
-): Layer.Layer<Database.Database | SqlClient, ResourceError, Exclude<R, Scope.Scope | Reactivity> | Status> => {
+): Layer.Layer<
+  Database.Database | SqlClient,
+  ResourceError,
+  Exclude<Exclude<R, Scope.Scope>, Reactivity> | Exclude<Status, Reactivity>
+> => {
   // Errors are explained with the place, which only the settings know.
   let target: Target | undefined
   const allowReadOnly = code.readOnly === true

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
 import type { Connections } from "../../resource/database/client.ts"
 import { asSqlError } from "../../resource/database/errors.ts"
@@ -24,14 +24,15 @@ export interface PoolOptions {
 }
 
 export interface PgConnections extends Connections {
+  readonly reserve: Effect.Effect<SessionConnection, SqlError, Scope.Scope>
   /** A session outside the pool, with other options where given. */
   readonly open: (
     overrides?: Partial<PgConnection.Config>
   ) => Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
   /** Asks on the monitor's own connection, which is opened when missing and dropped when the question fails. */
-  readonly probe: <A>(
-    ask: (session: PgConnection.PgConnection) => Effect.Effect<A, SqlError>
-  ) => Effect.Effect<A, SqlError>
+  readonly probe: <A, E>(
+    ask: (session: PgConnection.PgConnection) => Effect.Effect<A, E>
+  ) => Effect.Effect<A, E | SqlError>
   readonly inUse: () => number
   readonly waiting: () => number
 }
@@ -68,7 +69,7 @@ class Sockets {
   }
 }
 
-const isSilence = (error: SqlError): boolean => error.reason._tag === "ConnectionError" && /timed out/.test(error.message)
+const isSilence = (error: unknown): boolean => isSqlError(error) && /Connection timed out/.test(error.message)
 
 const bytesRead = (socket: Duplex): number => "bytesRead" in socket ? Number(socket.bytesRead) : 0
 
@@ -143,7 +144,7 @@ const ownConnection = (
     )
     yield* Effect.addFinalizer(() => Effect.suspend(() => held === undefined ? Effect.void : held.drop))
 
-    return <A>(ask: (session: PgConnection.PgConnection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    return <A, E>(ask: (session: PgConnection.PgConnection) => Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(held === undefined ? restore(establish) : Effect.succeed(held), ({ drop, session }) =>
           // Asked in a fiber of its own: given up on, the driver would first try for seconds to cancel the statement.

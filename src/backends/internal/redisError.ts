@@ -47,6 +47,14 @@ const says = (...beginnings: ReadonlyArray<string>) => (text: string) =>
 
 const isAuth = says("WRONGPASS", "invalid password", "invalid username-password")
 
+/** The server would send most keys elsewhere. */
+export const isNodeOfCluster = (plan: Plan.Plan): Explanation => ({
+  reason: "ConfigurationInvalid",
+  detail: `${Plan.describe(plan)} is a node of a cluster`,
+  option: "cache.mode",
+  remedy: `Set CACHE_MODE=cluster and CACHE_NODES=${plan.host}:${plan.port}.`
+})
+
 const rules: ReadonlyArray<Rule> = [
   (text, _, plan) =>
     isAuth(text)
@@ -84,15 +92,7 @@ const rules: ReadonlyArray<Rule> = [
         remedy: "Set CACHE_DB to 0, or raise `databases` on the server."
       }
       : undefined,
-  (text, _, plan) =>
-    says("MOVED ", "ASK ")(text) && plan.mode !== "cluster"
-      ? {
-        reason: "ConfigurationInvalid",
-        detail: `${Plan.describe(plan)} is a node of a cluster`,
-        option: "cache.mode",
-        remedy: `Set CACHE_MODE=cluster and CACHE_NODES=${plan.host}:${plan.port}.`
-      }
-      : undefined,
+  (text, _, plan) => says("MOVED ", "ASK ")(text) && plan.mode !== "cluster" ? isNodeOfCluster(plan) : undefined,
   (text, _, plan) =>
     says("cluster support disabled")(text)
       ? {

@@ -3,9 +3,9 @@ import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import type { ClusterOptions, RedisOptions } from "ioredis"
 import type { ConnectionOptions } from "node:tls"
-import type { Settings } from "../../resource/Settings.ts"
+import type { Sections } from "../../resource/Settings.ts"
 
-export type CacheSettings = Settings["Service"]["cache"]
+export type CacheSettings = Sections["cache"]
 
 /** What cannot be written in a settings file. */
 export interface Extras {
@@ -135,7 +135,7 @@ const timeoutOf = (self: Plan, role: Role): number => role === "check" ? self.ch
  * @param wasReady whether this connection was ready before: only then it reconnects by itself, so that a start that
  * cannot succeed fails at once and with its reason.
  */
-export const redisOptions = (self: Plan, role: Role, wasReady: () => boolean): RedisOptions => {
+export const redisOptions = (self: Plan, role: Role, wasReady: () => boolean) => {
   const reconnects = role === "commands" || role === "subscriber"
   const retry = (times: number) => reconnects && wasReady() ? reconnectDelay(times) : null
   return {
@@ -154,10 +154,10 @@ export const redisOptions = (self: Plan, role: Role, wasReady: () => boolean): R
     retryStrategy: retry,
     // The role of a server that a sentinel names is read from INFO; elsewhere the first command tells enough.
     enableReadyCheck: self.mode === "sentinel"
-  }
+  } satisfies RedisOptions
 }
 
-export const clusterOptions = (self: Plan, role: Role, wasReady: () => boolean): ClusterOptions => {
+export const clusterOptions = (self: Plan, role: Role, wasReady: () => boolean) => {
   const timeout = timeoutOf(self, role)
   const failoverDelay = 100
   return {
@@ -172,7 +172,7 @@ export const clusterOptions = (self: Plan, role: Role, wasReady: () => boolean):
     // Both wait and repeat: together no longer than a command may take.
     maxRedirections: Math.max(3, Math.min(16, Math.floor(timeout / failoverDelay))),
     redisOptions: { ...common(self, role), enableReadyCheck: false }
-  }
+  } satisfies ClusterOptions
 }
 
 const common = (self: Plan, role: Role) => {

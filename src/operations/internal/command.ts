@@ -157,7 +157,7 @@ export const run = ({ args, environment }: Run): Effect.Effect<number, never, En
         error instanceof Settings.SettingsError
           ? Effect.as(
             wantsJson
-              ? output.print(JSON.stringify({ event: "invalid", issues: error.issues }))
+              ? output.json({ event: "invalid", issues: error.issues })
               : output.complain(error.message),
             ExitCode.invalid
           )

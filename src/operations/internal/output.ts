@@ -7,6 +7,10 @@ import * as Redaction from "../../security/Redaction.ts"
 
 export interface Output {
   readonly print: (text: string) => Effect.Effect<void>
+  /** One JSON object a line, sanitized as a value: sanitizing its text could leave it unreadable. */
+  readonly json: (value: unknown) => Effect.Effect<void>
+  /** Text of our own with nothing in it from outside. */
+  readonly verbatim: (text: string) => Effect.Effect<void>
   readonly complain: (text: string) => Effect.Effect<void>
   readonly tty: boolean
   readonly color: boolean
@@ -23,6 +27,8 @@ export const make = (environment: Readonly<Record<string, string | undefined>>):
   const tty = process.stdout.isTTY === true
   return {
     print: (text) => Effect.sync(() => void process.stdout.write(safe(text) + "\n")),
+    json: (value) => Effect.sync(() => void process.stdout.write(JSON.stringify(Redaction.value(value)) + "\n")),
+    verbatim: (text) => Effect.sync(() => void process.stdout.write(text + "\n")),
     complain: (text) => Effect.sync(() => void process.stderr.write(safe(text) + "\n")),
     tty,
     // https://no-color.org
@@ -39,9 +45,10 @@ export const logger = (json: boolean): Layer.Layer<never> =>
   Logger.layer([
     Logger.make(({ cause, date, logLevel, message }) => {
       const why = cause.reasons.length === 0 ? undefined : Redaction.error(Cause.squash(cause)).message
+      const said = Redaction.text(text(message))
       const line = json
-        ? JSON.stringify({ at: date.toISOString(), level: logLevel, message: text(message), cause: why })
-        : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${text(message)}${why === undefined ? "" : `: ${why}`}`
-      process.stderr.write(safe(line) + "\n")
+        ? JSON.stringify({ at: date.toISOString(), level: logLevel, message: said, cause: why })
+        : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${said}${why === undefined ? "" : `: ${why}`}`
+      process.stderr.write(line.replace(stray, "") + "\n")
     })
   ])

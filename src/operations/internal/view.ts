@@ -45,7 +45,7 @@ export const make = (
     let drawn = 0
     const lastState = new Map<string, string>()
     const report = { color: output.color, width: output.width }
-    const event = (name: string, data: object) => output.print(JSON.stringify({ event: name, ...data }))
+    const event = (name: string, data: object) => output.json({ event: name, ...data })
 
     /** Draws the tree over its last drawing. */
     const draw = Effect.flatMap(status.snapshot, (snapshot) => {

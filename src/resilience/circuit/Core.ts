@@ -146,7 +146,10 @@ export class Core implements Driver {
   }
 
   snapshot(key: string): Effect.Effect<Snapshot> {
-    return this.read(key, (circuit, now, fiber) => save(circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+    return this.read(
+      key,
+      (circuit, now, fiber) => save(circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+    )
   }
 
   restore(key: string, snapshot: Snapshot): Effect.Effect<void> {
@@ -154,7 +157,8 @@ export class Core implements Driver {
       const now = monotonicMillis(fiber)
       const times = openTimes(this.options.openTime, fiber.context)
       const wallNow = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-      const circuit = load(this.settings, snapshot, ++this.generation, now, wallNow, (n) => startAfter(times, n))
+      const generation = () => ++this.generation
+      const circuit = load(this.settings, snapshot, generation, now, wallNow, (n) => startAfter(times, n))
       this.move(key, this.cells.get(key, now), circuit, now)
       return Effect.void
     })

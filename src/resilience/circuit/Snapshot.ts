@@ -1,4 +1,15 @@
-import { type Automatic, type Backoff, type Circuit, Closed, HalfOpen, Manual, type ManualMode, Open, type Recovery, type Settings } from "./Circuit.ts"
+import {
+  type Automatic,
+  type Backoff,
+  type Circuit,
+  Closed,
+  HalfOpen,
+  Manual,
+  type ManualMode,
+  Open,
+  type Recovery,
+  type Settings
+} from "./Circuit.ts"
 import { emptyMemory, loadMemory, type SavedMemory, saveMemory } from "./TripRule.ts"
 
 /** What a circuit remembers of having been open. */
@@ -74,7 +85,7 @@ export const save = (circuit: Circuit, now: number, wallNow: number): Snapshot =
 export const load = (
   settings: Settings,
   snapshot: Snapshot,
-  generation: number,
+  generation: () => number,
   now: number,
   wallNow: number,
   backoffAfter: (openings: number) => Backoff
@@ -90,7 +101,7 @@ export const load = (
     switch (saved._tag) {
       case "Closed":
         return new Closed(
-          generation,
+          generation(),
           loadMemory(settings.rule, saved.memory, now),
           saved.recovery === undefined ? undefined : {
             ...recovery(saved.recovery),
@@ -99,9 +110,9 @@ export const load = (
           }
         )
       case "Open":
-        return new Open(generation, now + Math.max(0, saved.remainingMillis - passed), recovery(saved.recovery))
+        return new Open(generation(), now + Math.max(0, saved.remainingMillis - passed), recovery(saved.recovery))
       case "HalfOpen": {
-        const halfOpen = new HalfOpen(generation, recovery(saved.recovery))
+        const halfOpen = new HalfOpen(generation(), recovery(saved.recovery))
         halfOpen.successes = Math.min(saved.successes, settings.successes - 1)
         halfOpen.failures = Math.min(saved.failures, settings.failures - 1)
         return halfOpen
@@ -109,6 +120,8 @@ export const load = (
     }
   }
   if (manual === undefined) return automatic()
-  const memory = manual.mode === "MetricsOnly" ? loadMemory(settings.rule, manual.memory, now) : emptyMemory(settings.rule)
-  return new Manual(generation, manual.mode, automatic(), memory)
+  const memory = manual.mode === "MetricsOnly"
+    ? loadMemory(settings.rule, manual.memory, now)
+    : emptyMemory(settings.rule)
+  return new Manual(generation(), manual.mode, automatic(), memory)
 }

@@ -146,9 +146,7 @@ export const saveMemory = (memory: Memory, now: number): SavedMemory =>
 /** The memory that was saved; an empty one when it was saved under a rule of another kind. */
 export const loadMemory = (rule: TripRule, saved: SavedMemory, now: number): Memory => {
   const memory = emptyMemory(rule)
-  if (typeof memory !== "number") {
-    if (typeof saved !== "number") memory.load(saved, now)
-    return memory
-  }
-  return typeof saved === "number" && rule._tag === "Consecutive" ? Math.min(saved, rule.failures - 1) : memory
+  if (typeof memory === "number") return typeof saved === "number" ? saved : memory
+  if (typeof saved !== "number") memory.load(saved, now)
+  return memory
 }

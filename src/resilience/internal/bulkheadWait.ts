@@ -2,7 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type { PermitQueue, Waiter } from "./bulkheadQueue.ts"
 import { remainingMillis } from "./deadline.ts"
 
@@ -27,8 +27,8 @@ const park = (fiber: Fiber.Fiber<unknown, unknown>, waiter: Waiter, millis: numb
   })
 
 /**
- * Runs `use` once a permit is granted, and gives the permit back when it has ended. For callers that found no free
- * permit; within an uninterruptible region.
+ * Runs `use` once a permit is granted, and gives the permit back when it has ended. To be called by a running fiber in
+ * an uninterruptible region, in the same step in which it found no free permit.
  *
  * One finalizer covers every way out: it is registered with the place in the queue, and gives back the place or the
  * permit, whichever the caller has by then. A permit that is granted in the moment when the time is up is used.
@@ -41,23 +41,24 @@ export const queued = <A, E, R, E2>(
   refuse: (refusal: Refusal) => E2
 ): Effect.Effect<A, E | E2, R> => {
   if (queue.isFull) return Effect.fail(refuse("queue-full"))
-  return Effect.withFiber((fiber): Effect.Effect<A, E | E2, R> => {
-    const left = remainingMillis(fiber)
-    if (left <= 0) return Effect.fail(refuse("deadline"))
-    const clipped = left < options.maxWaitMillis
-    const waiter = queue.enqueue(options.priority, fiber.currentDispatcher)
-    const wait = park(fiber, waiter, clipped ? left : options.maxWaitMillis)
-    return Effect.onExitPrimitive(
-      Effect.flatMap(
-        restore(wait),
-        (): Effect.Effect<A, E | E2, R> =>
-          waiter.state === "granted" ? use() : Effect.fail(refuse(clipped ? "deadline" : "waited-too-long"))
-      ),
-      () => {
-        queue.leave(waiter)
-        return undefined
-      },
-      true
-    )
-  })
+  // Not `withFiber`: between that operation and the caller's look at the permits the fiber could yield, and a permit
+  // that became free meanwhile would find nobody in the queue.
+  const fiber = Fiber.getCurrent()!
+  const left = remainingMillis(fiber)
+  if (left <= 0) return Effect.fail(refuse("deadline"))
+  const clipped = left < options.maxWaitMillis
+  const waiter = queue.enqueue(options.priority, fiber.currentDispatcher)
+  const wait = park(fiber, waiter, clipped ? left : options.maxWaitMillis)
+  return Effect.onExitPrimitive(
+    Effect.flatMap(
+      restore(wait),
+      (): Effect.Effect<A, E | E2, R> =>
+        waiter.state === "granted" ? use() : Effect.fail(refuse(clipped ? "deadline" : "waited-too-long"))
+    ),
+    () => {
+      queue.leave(waiter)
+      return undefined
+    },
+    true
+  )
 }

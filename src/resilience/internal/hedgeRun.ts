@@ -58,7 +58,10 @@ export const startHedged = <A, E, R>(
     resume(
       swallowed.reasons.length === 0
         ? outcome!
-        : Effect.andThen(reportUnhandled("A hedged attempt died after another had settled the call", swallowed), outcome!)
+        : Effect.andThen(
+          reportUnhandled("A hedged attempt died after another had settled the call", swallowed),
+          outcome!
+        )
     )
 
   const settle = (exit: Exit.Exit<A, E>) => {

@@ -5,8 +5,8 @@ import { monotonicMillis } from "./monotonic.ts"
 import { integerAtLeast, positiveMillis } from "./options.ts"
 
 /** Where the last good values are kept, by key. {@link makeStore} gives one in memory; your own may keep them elsewhere. */
-export interface Store<in out A> {
-  readonly get: (key: string) => Effect.Effect<Option.Option<A>>
+export interface Store<in A, out B = A> {
+  readonly get: (key: string) => Effect.Effect<Option.Option<B>>
   readonly set: (key: string, value: A) => Effect.Effect<void>
 }
 

@@ -48,14 +48,21 @@ type Unwanted = { readonly failed: true; readonly error: unknown } | { readonly 
 export const run = (self: Any, plan: Plan): Any => {
   const timed = plan.totalMillis < Infinity || plan.budget !== undefined
   if (!timed) {
-    return attempt(self, plan, (unwanted) =>
-      Effect.withFiber((fiber) => afterFailure(fiber, self, plan, makeState(monotonicMillis(fiber)), unwanted)))
+    return attempt(
+      self,
+      plan,
+      (unwanted) =>
+        Effect.withFiber((fiber) => afterFailure(fiber, self, plan, makeState(monotonicMillis(fiber)), unwanted))
+    )
   }
   return Effect.withFiber((fiber) => {
     const start = monotonicMillis(fiber)
     if (plan.budget !== undefined) Window.call(plan.budget.window, start)
-    return attempt(self, plan, (unwanted) =>
-      Effect.withFiber((fiber) => afterFailure(fiber, self, plan, makeState(start), unwanted)))
+    return attempt(
+      self,
+      plan,
+      (unwanted) => Effect.withFiber((fiber) => afterFailure(fiber, self, plan, makeState(start), unwanted))
+    )
   })
 }
 
@@ -138,10 +145,16 @@ const backOff = (
   const sleep = delay === 0 ? Effect.yieldNow : sleepAtLeast(delay)
   // Not nested within the sleep's frames: a call that is retried for ever must not grow the fiber's stack.
   const next = () =>
-    attempt(Effect.provideService(self, Schedule.CurrentMetadata, state.metadata), plan, (unwanted) =>
-      Effect.withFiber((fiber) => afterFailure(fiber, self, plan, state, unwanted)))
+    attempt(
+      Effect.provideService(self, Schedule.CurrentMetadata, state.metadata),
+      plan,
+      (unwanted) => Effect.withFiber((fiber) => afterFailure(fiber, self, plan, state, unwanted))
+    )
   if (plan.budget === undefined) return Effect.flatMap(sleep, next)
-  return Effect.flatMap(reserved(plan.budget, sleep), (granted) => granted ? next() : outOfBudget(plan.budget!, state, unwanted))
+  return Effect.flatMap(
+    reserved(plan.budget, sleep),
+    (granted) => granted ? next() : outOfBudget(plan.budget!, state, unwanted)
+  )
 }
 
 // Set aside before the sleep and given back if it is interrupted, in one region that no interruption can split.

@@ -29,7 +29,9 @@ const jittered = (
 const range = (options: { readonly base: Duration.Input; readonly max?: Duration.Input | undefined }) => {
   const base = finiteMillis("base", options.base)
   const max = finiteMillis("max", options.max ?? defaultMax)
-  if (max < base && options.max !== undefined) throw new RangeError(`max must be at least base (${base} ms), got ${max} ms`)
+  if (max < base && options.max !== undefined) {
+    throw new RangeError(`max must be at least base (${base} ms), got ${max} ms`)
+  }
   return { base, max: Math.max(base, max) }
 }
 

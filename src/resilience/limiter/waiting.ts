@@ -2,7 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import { PermitQueue } from "../internal/bulkheadQueue.ts"
 import { queued, type Refusal } from "../internal/bulkheadWait.ts"
 import type { Algorithm } from "./Algorithm.ts"
@@ -17,9 +17,11 @@ interface Turn {
   readonly queue: PermitQueue
   /** What all waiting callers cost together. */
   cost: number
-  /** What the caller that has the turn costs, and when it expects to be admitted (microseconds of this process). */
-  headCost: number
-  readyAt: number
+  /**
+   * While the caller that has the turn sleeps: what it costs, and when it expects to be admitted (microseconds of this
+   * process).
+   */
+  head: { readonly cost: number; readonly readyAt: number } | undefined
   /** Lets the caller that has the turn ask again now. */
   poke: (() => void) | undefined
 }
@@ -28,8 +30,9 @@ interface Turn {
 export interface Waiting<E> {
   readonly key: string
   readonly cost: number
-  /** How long it may take, in milliseconds. */
+  /** How long it may take, in milliseconds, and what sets that limit. */
   readonly budgetMillis: number
+  readonly limitedBy: Refusal
   /** How long until it is admitted if nobody is before it, where that was asked; 0 asks when its turn comes. */
   readonly wait: number
   readonly now: (fiber: Fiber.Fiber<unknown, unknown>) => number
@@ -37,8 +40,11 @@ export interface Waiting<E> {
   readonly attempt: Effect.Effect<Answer, E>
 }
 
-/** How long after the one that has the turn `cost` more units are admitted, at the least. */
-const backlog = (algorithm: Algorithm, headCost: number, cost: number): number => {
+/**
+ * How long after a caller of `headCost`, which waits, `cost` more units are admitted: for a bucket exactly, since it is
+ * empty then; for windows at the least.
+ */
+export const backlog = (algorithm: Algorithm, headCost: number, cost: number): number => {
   if (algorithm._tag === "tokenBucket" || algorithm._tag === "gcra") {
     const { perMicro, perToken } = B.bucket(algorithm)
     return Math.ceil(cost * perToken / perMicro)
@@ -87,11 +93,15 @@ export class WaitingLine {
     return this.turns.size > 0 && this.turns.has(key)
   }
 
-  /** How long until a cost would be admitted behind those that wait, in microseconds. */
+  /**
+   * How long until a cost would be admitted behind those that wait, in microseconds. 0 where that is not known: between
+   * two turns, or while a store has not answered.
+   */
   estimate(key: string, now: number, cost: number): number {
     const turn = this.turns.get(key)
-    if (turn === undefined) return 0
-    return Math.max(0, turn.readyAt - now) + backlog(this.algorithm, turn.headCost, turn.cost - turn.headCost + cost)
+    if (turn?.head === undefined) return 0
+    const { head } = turn
+    return Math.max(0, head.readyAt - now) + backlog(this.algorithm, head.cost, turn.cost - head.cost + cost)
   }
 
   /** Lets the first in line at a key ask again, because something was given back. */
@@ -104,52 +114,49 @@ export class WaitingLine {
     waiting: Waiting<E>,
     refuse: (reason: Refusal, wait: number) => E2
   ): Effect.Effect<Answer, E | E2> {
-    const { budgetMillis, cost, key } = waiting
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.withFiber((fiber): Effect.Effect<Answer, E | E2> => {
-        const turn = this.turn(key)
-        const until = waiting.now(fiber) + budgetMillis * 1000
-        const ask: Effect.Effect<Answer, E | E2> = Effect.flatMap(
-          waiting.attempt,
-          (answer): Effect.Effect<Answer, E | E2> => answer.wait === 0 ? Effect.succeed(answer) : pause(answer.wait)
-        )
-        const pause = (wait: number): Effect.Effect<Answer, E | E2> => {
-          const readyAt = waiting.now(fiber) + wait
-          if (readyAt > until) return Effect.fail(refuse("waited-too-long", wait))
-          turn.readyAt = readyAt
-          return Effect.flatMap(restore(sleep(fiber, turn, wait)), () => ask)
-        }
-        const begin = (wait: number) => {
-          turn.headCost = cost
-          return wait > 0 ? pause(wait) : ask
-        }
-        turn.cost += cost
-        const inTurn = turn.queue.tryAcquire()
-          ? Effect.onExitPrimitive(begin(waiting.wait), () => turn.queue.release() as undefined, true)
-          : queued(
-            restore,
-            turn.queue,
-            { priority: 0, maxWaitMillis: budgetMillis },
-            () => begin(0),
-            (refusal) => refuse(refusal, this.estimate(key, waiting.now(fiber), 0))
-          )
-        return Effect.onExitPrimitive(inTurn, () => {
-          turn.cost -= cost
-          if (turn.queue.inUse === 0) this.turns.delete(key)
-          return undefined
-        }, true)
-      })
-    )
+    const { attempt, budgetMillis, cost, key, limitedBy, now } = waiting
+    return Effect.uninterruptibleMask((restore): Effect.Effect<Answer, E | E2> => {
+      const fiber = Fiber.getCurrent()!
+      const until = now(fiber) + budgetMillis * 1000
+      // From here to the place in the queue nothing yields: the turn is not gone before this caller is in it.
+      const turn = this.turn(key)
+      const ask: Effect.Effect<Answer, E | E2> = Effect.flatMap(
+        attempt,
+        (answer): Effect.Effect<Answer, E | E2> => answer.wait === 0 ? Effect.succeed(answer) : pause(answer.wait)
+      )
+      const pause = (wait: number): Effect.Effect<Answer, E | E2> => {
+        const readyAt = now(fiber) + wait
+        if (readyAt > until) return Effect.fail(refuse(limitedBy, wait))
+        turn.head = { cost, readyAt }
+        return Effect.flatMap(restore(sleep(fiber, turn, wait)), () => ask)
+      }
+      const endTurn = () => {
+        turn.head = undefined
+        turn.queue.release()
+        return undefined
+      }
+      turn.cost += cost
+      const place = { priority: 0, maxWaitMillis: budgetMillis }
+      const inTurn = turn.queue.tryAcquire()
+        ? Effect.onExitPrimitive(waiting.wait > 0 ? pause(waiting.wait) : ask, endTurn, true)
+        : queued(restore, turn.queue, place, () => Effect.onExitPrimitive(ask, () => turn.head = undefined, true), (refusal) =>
+          refuse(refusal === "waited-too-long" ? limitedBy : refusal, this.estimate(key, now(fiber), 0)))
+      return Effect.onExitPrimitive(inTurn, () => {
+        turn.cost -= cost
+        if (turn.queue.inUse === 0) this.turns.delete(key)
+        return undefined
+      }, true)
+    })
   }
 
   private turn(key: string): Turn {
     const found = this.turns.get(key)
     if (found !== undefined) return found
     const turn: Turn = {
-      queue: new PermitQueue(1, this.maxQueue),
+      // The caller that has the turn waits too.
+      queue: new PermitQueue(1, this.maxQueue - 1),
       cost: 0,
-      headCost: 0,
-      readyAt: 0,
+      head: undefined,
       poke: undefined
     }
     this.turns.set(key, turn)

@@ -72,19 +72,17 @@ export const make = (limits: Limits): Gate => {
         waiter = { admitted: false, wake: resume }
         queue.add(waiter)
       })
-      return restore(Effect.timeoutOption(admission, limits.acquireTimeout)).pipe(
-        Effect.onExitPrimitive((exit) => {
-          if (waiter === undefined) return undefined
-          queue.delete(waiter)
-          // Admitted at the very moment it gave up: the place goes to the next one.
-          if (Exit.isFailure(exit) && waiter.admitted) leave()
-          return undefined
-        }, true),
-        Effect.flatMap((outcome) => {
-          if (waiter?.admitted === true) return Effect.void
-          return refuse(Option.isNone(outcome) ? "AcquireTimeout" : "Closed")
-        })
-      )
+      const settled = Effect.onExitPrimitive(restore(Effect.timeoutOption(admission, limits.acquireTimeout)), (exit) => {
+        if (waiter === undefined) return undefined
+        queue.delete(waiter)
+        // Admitted at the very moment it gave up: the place goes to the next one.
+        if (Exit.isFailure(exit) && waiter.admitted) leave()
+        return undefined
+      }, true)
+      return Effect.flatMap(settled, (outcome) => {
+        if (waiter?.admitted === true) return Effect.void
+        return refuse(Option.isNone(outcome) ? "AcquireTimeout" : "Closed")
+      })
     })
 
   const enter = (restore: Restore): Effect.Effect<void, PoolExhaustedError> =>

@@ -31,7 +31,7 @@ interface Cell<Settings, Connection> {
   monitoring: boolean
 }
 
-export const Mode: Context.Reference<"start" | "check"> = Context.Reference("seaworthy/ManagedResource/Mode", {
+export const Mode: Context.Reference<"start" | "check"> = Context.Reference<"start" | "check">("seaworthy/ManagedResource/Mode", {
   defaultValue: () => "start"
 })
 

@@ -10,9 +10,9 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Redaction from "../../security/Redaction.ts"
 import { describeName, describeShape, makeIssue, type SettingsIssue } from "./error.ts"
-import type { SettingsFile } from "./file.ts"
-import { type AnySection, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
+import { splitItems } from "./option.ts"
 import { registerSecret } from "./secrets.ts"
+import { type AnySection, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
 import { nearest } from "./suggest.ts"
 
 /** The value of an option as it was given, and by whom. */
@@ -63,8 +63,11 @@ export const givenBy = (leaves: ReadonlyArray<Leaf>, content: unknown, source: s
 }
 
 /** Names in a file that no section knows, and values where there should be groups. */
-export const unknownOptions = (leaves: ReadonlyArray<Leaf>, file: SettingsFile): ReadonlyArray<SettingsIssue> => {
-  const source = `file ${file.path}`
+export const unknownOptions = (
+  leaves: ReadonlyArray<Leaf>,
+  content: Readonly<Group>,
+  source: string
+): ReadonlyArray<SettingsIssue> => {
   const visit = (group: Readonly<Group>, prefix: ReadonlyArray<string>): ReadonlyArray<SettingsIssue> => {
     const here = leaves.filter((leaf) => prefix.every((key, i) => leaf.keys[i] === key))
     const names = [...new Set(here.map((leaf) => leaf.keys[prefix.length]!))]
@@ -90,7 +93,7 @@ export const unknownOptions = (leaves: ReadonlyArray<Leaf>, file: SettingsFile):
         : [makeIssue({ path: shown(name), source, expected: "a group of options", actual: describeShape(value) })]
     })
   }
-  return visit(file.content, [])
+  return visit(content, [])
 }
 
 const decodeWith = (schema: Schema.Constraint, raw: unknown): Exit.Exit<unknown, unknown> =>
@@ -102,8 +105,7 @@ const isArrayCodec = (leaf: Leaf): boolean => SchemaAST.toEncoded(leaf.schema.as
 const decodeForeign = (leaf: Leaf, given: Given): Exit.Exit<unknown, unknown> => {
   const { raw } = given
   const texts = Schema.toCodecStringTree(leaf.schema)
-  const fromText = (text: string) =>
-    decodeWith(texts, isArrayCodec(leaf) ? text.split(",").map((item) => item.trim()).filter((item) => item !== "") : text)
+  const fromText = (text: string) => decodeWith(texts, isArrayCodec(leaf) ? splitItems(text) : text)
   if (given.isText) return typeof raw === "string" ? fromText(raw) : decodeWith(texts, raw)
   const exit = decodeWith(Schema.toCodecJson(leaf.schema), raw)
   return Exit.isFailure(exit) && (typeof raw === "string" || typeof raw === "number") ? fromText(String(raw)) : exit
@@ -115,22 +117,35 @@ const decodeAbsent = (leaf: Leaf): Exit.Exit<unknown, unknown> => {
   return Exit.isSuccess(exit) ? Exit.succeed((exit.value as Group)[name]) : exit
 }
 
-const hintFor = (leaf: Leaf, raw: unknown): string | undefined => {
-  const { choices, hint } = leaf.facts
-  const meant = choices !== undefined && typeof raw === "string" ? nearest(raw, choices) : undefined
-  return meant === undefined ? hint : `did you mean ${meant}?`
+/** The first item of a list that is not valid; the list itself may be a text. */
+const wrongItem = (leaf: Leaf, raw: unknown): readonly [index: number, item: unknown] | undefined => {
+  const items: ReadonlyArray<unknown> = typeof raw === "string" ? splitItems(raw) : Array.isArray(raw) ? raw : []
+  const index = leaf.facts.isItem === undefined ? -1 : items.findIndex((item) => leaf.facts.isItem?.(item) === false)
+  return index < 0 ? undefined : [index, items[index]]
 }
 
-const wrongValue = (leaf: Leaf, given: Given | undefined): SettingsIssue =>
-  given === undefined
-    ? makeIssue({ path: leaf.path, source: "default", expected: leaf.facts.expected, actual: "nothing", hint: `set ${leaf.variable}` })
-    : makeIssue({
-      path: leaf.path,
-      source: given.source,
-      expected: leaf.facts.expected,
-      actual: describeShape(given.raw, leaf.facts),
-      hint: hintFor(leaf, given.raw)
-    })
+const hintFor = (leaf: Leaf, raw: unknown): string | undefined => {
+  const { choices, hint, isText } = leaf.facts
+  const meant = choices !== undefined && typeof raw === "string" ? nearest(raw, choices) : undefined
+  if (meant !== undefined) return `did you mean ${meant}?`
+  return isText === true && (typeof raw === "number" || typeof raw === "boolean") ? "put it in quotes" : hint
+}
+
+const wrongValue = (leaf: Leaf, given: Given | undefined): SettingsIssue => {
+  const { expected } = leaf.facts
+  if (given === undefined) {
+    return makeIssue({ path: leaf.path, source: "default", expected, actual: "nothing", hint: `set ${leaf.variable}` })
+  }
+  const item = wrongItem(leaf, given.raw)
+  const shape = describeShape(given.raw, leaf.facts)
+  return makeIssue({
+    path: leaf.path,
+    source: given.source,
+    expected,
+    actual: item === undefined ? shape : `${shape}, of which item ${item[0] + 1} is not valid`,
+    hint: hintFor(leaf, item === undefined ? given.raw : item[1])
+  })
+}
 
 const assign = (root: Group, keys: ReadonlyArray<string>, value: unknown): void => {
   const name = keys[keys.length - 1]!
@@ -144,7 +159,11 @@ const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
 /** What a section's own Schema checks, and its `check`, say about options that are each valid. */
 const problemsOf = (section: AnySection, value: Readonly<Group>, isComplete: boolean): ReadonlyArray<SettingsIssue> => {
   const path = (option: string) => option === "" ? section.name : `${section.name}.${option}`
-  const problems = (section.check?.(value as never) ?? []).map((problem) => ({ ...problem, path: path(problem.option), source: "" }))
+  const problems = (section.check?.(value as never) ?? []).map((problem) => ({
+    ...problem,
+    path: path(problem.option),
+    source: ""
+  }))
   if (!isComplete || section.schema.ast.checks === undefined) return problems
   const exit = Schema.decodeUnknownExit(Schema.toType(section.schema))(value)
   const error = Exit.findErrorOption(exit)
@@ -192,7 +211,12 @@ export const decodeAll = (
       if (Exit.isFailure(exit)) issues.push(wrongValue(leaf, from))
       registerSecret(leaf, value)
       assign(values, leaf.keys, value)
-      rows.push({ path: leaf.path, variable: leaf.variable, value: shown(leaf, value), source: from?.source ?? "default" })
+      rows.push({
+        path: leaf.path,
+        variable: leaf.variable,
+        value: shown(leaf, value),
+        source: from?.source ?? "default"
+      })
     }
     const isComplete = issues.length === before
     const value = (values[section.name] ??= {}) as Group

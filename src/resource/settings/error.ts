@@ -66,7 +66,9 @@ export const describeShape = (value: unknown, facts?: Facts): string => {
       return `text of ${count(value.length, "character", "characters")}` +
         (facts?.isNumber === true && !isNumeric(value) ? " that is not a number" : "")
     case "number":
-      return facts === undefined || facts.isSecret === true || String(value).length > 12 ? "a number" : `the number ${value}`
+      return facts === undefined || facts.isSecret === true || String(value).length > 12
+        ? "a number"
+        : `the number ${value}`
     case "boolean":
       return `the boolean ${value}`
     case "undefined":
@@ -81,4 +83,5 @@ export const describeShape = (value: unknown, facts?: Facts): string => {
 }
 
 /** Option names that come from a file: shown only if they look like one. */
-export const describeName = (name: string): string => /^[\w.-]{1,64}$/.test(name) ? name : `<name of ${name.length} characters>`
+export const describeName = (name: string): string =>
+  /^[\w.-]{1,64}$/.test(name) ? name : `<name of ${name.length} characters>`

@@ -48,7 +48,12 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
   const yaml = yield* Effect.tryPromise({
     try: () => import("yaml"),
     catch: () =>
-      failure(path, "a file that this installation can read", "YAML without the package that reads it", "npm install yaml, or use JSON")
+      failure(
+        path,
+        "a file that this installation can read",
+        "YAML without the package that reads it",
+        "npm install yaml, or use JSON"
+      )
   })
   return yield* Effect.try({
     try: () => {

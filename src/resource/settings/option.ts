@@ -23,7 +23,11 @@ export interface Facts {
   /** A URL whose credentials are secret, not its host. */
   readonly isUrl?: boolean | undefined
   readonly isNumber?: boolean | undefined
+  /** A number or a boolean where text is wanted was meant as text. */
+  readonly isText?: boolean | undefined
   readonly choices?: ReadonlyArray<string> | undefined
+  /** Whether one item of a list is valid. */
+  readonly isItem?: ((item: unknown) => boolean) | undefined
   readonly hint?: string | undefined
 }
 
@@ -53,7 +57,7 @@ const option = <To extends Schema.Constraint, From extends Schema.Constraint>(
 export const withDefault = <S extends Schema.Constraint>(schema: S, value: S["Encoded"]) =>
   Schema.withDecodingDefaultKey<S>(Effect.succeed(value))(schema)
 
-const TextOrNumber = Schema.Union([Schema.String, Schema.Number])
+const TextOrNumber = Schema.Union([Schema.String, Schema.Finite])
 
 /** A user name of digits is a number to YAML. Numbers that may have lost digits on the way are refused. */
 const textOf = (raw: string | number): string | undefined =>
@@ -73,7 +77,7 @@ export const text = (meaning: string, options?: { readonly expected: string; rea
   option(
     TextOrNumber,
     Schema.String,
-    { meaning, expected: options?.expected ?? "text of 1 to 1000 characters on one line" },
+    { meaning, expected: options?.expected ?? "text of 1 to 1000 characters on one line", isText: true },
     (raw) => {
       const text = textOf(raw)
       return text !== undefined && (options?.pattern ?? /^[^\0\r\n]{1,1000}$/).test(text) ? text : undefined
@@ -183,32 +187,54 @@ export const choice = <const L extends string>(meaning: string, choices: Readonl
 
 const TextOrList = Schema.Union([Schema.Array(TextOrNumber), Schema.String])
 
-const itemsOf = (raw: string | ReadonlyArray<string | number>): ReadonlyArray<string | undefined> =>
-  typeof raw === "string"
-    ? raw.split(",").map((item) => item.trim()).filter((item) => item !== "")
-    : raw.map(textOf)
+/** A list in one text is separated by commas. */
+export const splitItems = (text: string): ReadonlyArray<string> =>
+  text.split(",").map((item) => item.trim()).filter((item) => item !== "")
 
-const all = <A>(items: ReadonlyArray<A | undefined>): ReadonlyArray<A> | undefined =>
-  items.length <= 1_000 && items.every((item) => item !== undefined) ? items as ReadonlyArray<A> : undefined
+const itemsOf = (raw: string | ReadonlyArray<string | number>): ReadonlyArray<string | number> =>
+  typeof raw === "string" ? splitItems(raw) : raw
+
+const maximumItems = 1_000
+
+const list = <To extends Schema.Constraint, A extends To["Encoded"]>(
+  item: To,
+  facts: Facts,
+  parse: (item: string) => A | undefined
+) => {
+  const parseItem = (raw: string | number): A | undefined => {
+    const text = textOf(raw)
+    return text === undefined ? undefined : parse(text)
+  }
+  return option(
+    TextOrList,
+    Schema.Array(item),
+    {
+      ...facts,
+      isItem: (raw) => (typeof raw === "string" || typeof raw === "number") && parseItem(raw) !== undefined
+    },
+    (raw): ReadonlyArray<A> | undefined => {
+      const items = itemsOf(raw)
+      const parsed = items.flatMap((item) => parseItem(item) ?? [])
+      return parsed.length === items.length && items.length <= maximumItems ? parsed as ReadonlyArray<A> : undefined
+    },
+    (value) => value as ReadonlyArray<string>
+  )
+}
 
 /** A list of texts; in an environment variable separated by commas. */
 export const texts = (meaning: string, options: { readonly expected: string; readonly pattern: RegExp }) =>
-  option(
-    TextOrList,
-    Schema.Array(Schema.String),
+  list(
+    Schema.String,
     { meaning, expected: options.expected },
-    (raw) => all(itemsOf(raw).map((item) => item !== undefined && options.pattern.test(item) ? item : undefined)),
-    (value) => value
+    (item) => options.pattern.test(item) ? item : undefined
   )
 
 /** A list of a few words, in an order that means something. */
 export const choices = <const L extends string>(meaning: string, words: ReadonlyArray<L>) =>
-  option(
-    TextOrList,
-    Schema.Array(Schema.Literals(words)),
+  list(
+    Schema.Literals(words),
     { meaning, expected: `a list of ${words.join(", ")}`, choices: words },
-    (raw) => all(itemsOf(raw).map((item) => item === undefined ? undefined : chosen(words, item))),
-    (value) => value
+    (item) => chosen(words, item)
   )
 
 /**
@@ -233,7 +259,7 @@ export const secret = (meaning: string) =>
   option(
     TextOrNumber,
     Schema.Redacted(Schema.String),
-    { meaning: `${meaning} (secret)`, expected: "text of 1 to 4096 characters", isSecret: true, hint: "put it in quotes" },
+    { meaning: `${meaning} (secret)`, expected: "text of 1 to 4096 characters", isSecret: true, isText: true },
     (raw) => {
       const text = textOf(raw)
       return text !== undefined && /^[^\0]{1,4096}$/.test(text) ? Redacted.make(text) : undefined

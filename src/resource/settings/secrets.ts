@@ -29,6 +29,8 @@ export const registerSecret = (leaf: Leaf, value: unknown): void => {
   const plain = Redacted.isRedacted(value) ? Redacted.value(value) : value
   if (typeof plain !== "string" && typeof plain !== "number") return
   const text = String(plain)
-  const secrets = leaf.facts.isUrl === true || /^[a-z][a-z0-9+.-]{0,30}:\/\//i.test(text) ? secretsInUrl(text) : [text, text.trim()]
+  const secrets = leaf.facts.isUrl === true || /^[a-z][a-z0-9+.-]{0,30}:\/\//i.test(text)
+    ? secretsInUrl(text)
+    : [text, text.trim()]
   for (const secret of secrets) Redaction.register(secret)
 }

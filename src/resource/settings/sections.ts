@@ -48,7 +48,10 @@ export const cache = section(
     host: withDefault(host("Host of the Redis server"), "localhost"),
     port: withDefault(integer("Port of the Redis server", 1, 65_535), 6379),
     url: Schema.optionalKey(
-      secretUrl("Address of the Redis server; wins over host, port, username, password, db and tls", ["redis", "rediss"])
+      secretUrl("Address of the Redis server; wins over host, port, username, password, db and tls", [
+        "redis",
+        "rediss"
+      ])
     ),
     username: Schema.optionalKey(text("Redis user (ACL)")),
     password: Schema.optionalKey(secret("Redis password")),
@@ -64,7 +67,9 @@ export const cache = section(
     ),
     sentinel_name: Schema.optionalKey(text("Name of the primary that the sentinels watch")),
     prefix: withDefault(textOrNothing("Text before every key"), ""),
-    ttl: Schema.optionalKey(seconds("Time to live of an entry that has none of its own; without it, for ever", 0.001, tenYears)),
+    ttl: Schema.optionalKey(
+      seconds("Time to live of an entry that has none of its own; without it, for ever", 0.001, tenYears)
+    ),
     max_entries: withDefault(integer("Most entries that the memory driver keeps", 1, 10_000_000), 10_000),
     timeout: withDefault(seconds("Longest wait for a connection", 0.001), 5),
     command_timeout: withDefault(seconds("Longest wait for the answer to a command", 0.001), 0.5),
@@ -75,10 +80,18 @@ export const cache = section(
     meaning: "The cache.",
     check: ({ db, mode, nodes, sentinel_name }) => [
       ...(mode === "sentinel" || mode === "cluster") && nodes?.length === 0
-        ? [{ option: "nodes", expected: `at least one host:port, because cache.mode is ${mode}`, actual: "an empty list" }]
+        ? [{
+          option: "nodes",
+          expected: `at least one host:port, because cache.mode is ${mode}`,
+          actual: "an empty list"
+        }]
         : [],
       ...mode === "sentinel" && nodes !== undefined && sentinel_name === undefined
-        ? [{ option: "sentinel_name", expected: "the name of the primary, because cache.mode is sentinel", actual: "not set" }]
+        ? [{
+          option: "sentinel_name",
+          expected: "the name of the primary, because cache.mode is sentinel",
+          actual: "not set"
+        }]
         : [],
       ...mode === "cluster" && db !== undefined && db !== 0
         ? [{ option: "db", expected: "0, the only database of a cluster", actual: `the number ${db}` }]
@@ -132,7 +145,10 @@ export const connectionPool = section(
     max_lifetime: withDefault(seconds("A connection is replaced after this long", 0.001), 3600),
     validation_interval: withDefault(seconds("An idle connection is checked this often", 0.001), 60),
     acquire_timeout: withDefault(seconds("Longest wait for a free connection", 0.001), 5),
-    max_waiting: withDefault(integer("Most callers that wait for a connection; others are refused at once", 0, 1_000_000), 100)
+    max_waiting: withDefault(
+      integer("Most callers that wait for a connection; others are refused at once", 0, 1_000_000),
+      100
+    )
   }),
   {
     meaning: "The pool of database connections.",
@@ -196,11 +212,14 @@ export const errorHandling = section(
     }),
     fallback: Schema.Struct({
       enabled: withDefault(boolean("Use fallbacks"), true),
-      strategies: withDefault(choices("Fallbacks in the order in which they are tried", ["cache", "local", "default"]), [
-        "cache",
-        "local",
-        "default"
-      ])
+      strategies: withDefault(
+        choices("Fallbacks in the order in which they are tried", ["cache", "local", "default"]),
+        [
+          "cache",
+          "local",
+          "default"
+        ]
+      )
     })
   }),
   { meaning: "What happens when a call fails." }
@@ -209,9 +228,15 @@ export const errorHandling = section(
 export const lifecycle = section(
   "lifecycle",
   Schema.Struct({
-    drain_delay: withDefault(seconds("Wait between failing readiness and ending work, so that load balancers see it", 0), 0),
+    drain_delay: withDefault(
+      seconds("Wait between failing readiness and ending work, so that load balancers see it", 0),
+      0
+    ),
     drain_timeout: withDefault(seconds("Longest wait for work in flight to end", 0), 10),
-    release_timeout: withDefault(seconds("Longest release of one resource; then it is named and passed over", 0.001), 5),
+    release_timeout: withDefault(
+      seconds("Longest release of one resource; then it is named and passed over", 0.001),
+      5
+    ),
     startup_timeout: withDefault(seconds("Longest start of all resources together", 0.001), 60)
   }),
   { meaning: "Start and stop of the whole program." }

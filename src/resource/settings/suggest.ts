@@ -16,7 +16,9 @@ export const distance = (a: string, b: string): number => {
     for (let j = 1; j <= b.length; j++) {
       const same = a[i - 1] === b[j - 1] ? 0 : 1
       let best = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + same)
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) best = Math.min(best, beforeLast[j - 2]! + 1)
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        best = Math.min(best, beforeLast[j - 2]! + 1)
+      }
       row.push(best)
     }
     beforeLast = last
@@ -31,7 +33,7 @@ const folded = (word: string): string => word.toLowerCase().replace(/[^a-z0-9]/g
 export const nearest = (
   word: string,
   candidates: ReadonlyArray<string>,
-  allowed = (length: number) => Math.max(1, Math.floor(length / 3))
+  allowed = (length: number) => length < 3 ? 0 : Math.max(1, Math.floor(length / 3))
 ): string | undefined => {
   if (word.length > 64) return undefined
   const wanted = folded(word)

@@ -86,5 +86,4 @@ export const remove = (secret: string): void => {
 }
 
 /** Replaces every form of every known secret. */
-export const hideKnown = (text: string): string =>
-  bySecret.size === 0 ? text : text.replace(compiled(), placeholder)
+export const hideKnown = (text: string): string => bySecret.size === 0 ? text : text.replace(compiled(), placeholder)

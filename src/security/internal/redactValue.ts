@@ -91,7 +91,9 @@ const messageOf = (error: object): string => {
 
 /** Only the frames: the head of a stack repeats a message that was perhaps changed since. */
 const framesOf = (error: object): string => {
-  const frames = (readText(error, "stack") ?? "").slice(0, maximumText).split("\n").filter((line) => /^ {4}at /.test(line))
+  const frames = (readText(error, "stack") ?? "").slice(0, maximumText).split("\n").filter((line) =>
+    /^ {4}at /.test(line)
+  )
   return frames.slice(0, 30).join("\n")
 }
 

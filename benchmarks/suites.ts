@@ -1,0 +1,12 @@
+/** The suites by name, with what they measure: all that `npm run bench` needs to know before it builds one. */
+export const suites = {
+  "circuit-breaker": "A call through a closed circuit, and the rejection of an open one.",
+  "retry": "A call that succeeds, with retries ready.",
+  "timeout": "A call that ends in time, without waiting and after a wait.",
+  "bulkhead": "A call that finds a place, and the rejection of a full bulkhead.",
+  "rate-limiter": "A call that finds a token in memory, and the rejection of an empty bucket.",
+} as const
+
+export type SuiteName = keyof typeof suites
+
+export const isSuiteName = (name: string): name is SuiteName => Object.hasOwn(suites, name)

@@ -1,0 +1,6 @@
+/**
+ * `seaworthy/redis`: the cache in Redis, through `ioredis`.
+ *
+ * @since 0.1.0
+ */
+export * as RedisCache from "./redis/RedisCache.ts"
