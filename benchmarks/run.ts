@@ -93,10 +93,10 @@ const runSuite = async (name: SuiteName): Promise<Outcome> => {
   const found = results(name, suite.metric, all)
   const judged = goals(name, suite.metric, suite.goals, all)
 
-  const text = resultTable(found, suite.bytesTitle ?? "bytes a call")
+  const text = resultTable(suite.metric, found, suite.bytesTitle ?? "bytes a call")
   const rounds = Math.max(...measured.map(({ wall }) => wall.length))
   const where = `${machine()}; ${rounds} rounds, ratios of ${metricName[suite.metric]}.`
-  console.log(`\n${name}: ${suites[name]}\n${where}\n\n${text.replaceAll("**", "")}\n`)
+  console.log(`\n${name}: ${suites[name]}\n${where}\n\n${text.replace(/\*\*(.*?)\*\*/g, "$1    ")}\n`)
   for (const line of [...judged.map(goalLine), ...notes]) console.log(`- ${line}`)
 
   if (!quick) {

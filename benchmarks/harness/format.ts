@@ -1,6 +1,6 @@
 /** Figures and tables as text. */
 import { cpus } from "node:os"
-import type { GoalResult, Result } from "./statistics.ts"
+import type { GoalResult, Result, Spread } from "./statistics.ts"
 import type { Metric } from "./Suite.ts"
 
 const threeDigits = (value: number): string =>
@@ -47,19 +47,18 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
   return [line(head), line(rule), ...rows.map(line)].join("\n")
 }
 
-/** One table for all groups of a suite. */
-export const resultTable = (results: ReadonlyArray<Result>, bytesTitle: string): string => {
+/** One table for all groups of a suite. The smallest and largest round are those of the suite's own metric. */
+export const resultTable = (metric: Metric, results: ReadonlyArray<Result>, bytesTitle: string): string => {
   const withBytes = results.some(({ bytesPerCall }) => bytesPerCall !== null)
-  const head = ["what", "", "CPU time", "min - max", "wall time", "min - max", "x floor", "x ours"]
+  const minMax = (shown: Metric, spread: Spread) => shown === metric ? ` (${nanos(spread.min)} - ${nanos(spread.max)})` : ""
+  const head = ["what", "", "CPU time", "wall time", "x floor", "x ours"]
   const rows = results.map((result, index) => {
     const { bytesPerCall, cpuNanos, group, ratioToFloor, ratioToOurs, role, wallNanos } = result
     const cells = [
       results[index - 1]?.group === group ? "" : group,
       role === "ours" ? `**${result.case}**` : result.case,
-      nanos(cpuNanos.median),
-      `${nanos(cpuNanos.min)} - ${nanos(cpuNanos.max)}`,
-      nanos(wallNanos.median),
-      `${nanos(wallNanos.min)} - ${nanos(wallNanos.max)}`,
+      nanos(cpuNanos.median) + minMax("cpu", cpuNanos),
+      nanos(wallNanos.median) + minMax("wall", wallNanos),
       times(ratioToFloor),
       times(ratioToOurs)
     ]

@@ -121,6 +121,7 @@ const squeeze = (text: string) => text.replace(/\s+/g, " ").trim()
 const forms = (args: ReadonlyArray<unknown>) => [
   format(...args),
   args.map((arg) => inspect(arg, { depth: 10 })).join(" "),
+  args.map((arg) => typeof arg === "string" ? JSON.stringify(arg) : inspect(arg, { depth: 10 })).join(" "),
   args.map((arg) => inspect(arg, { breakLength: Infinity, compact: true, depth: 10 })).join(" ")
 ]
 

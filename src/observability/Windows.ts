@@ -55,7 +55,8 @@ export interface Window {
  * Contents of a window as plain data.
  *
  * - `Count`: one digit a call, oldest first: `0` good, `1` failed, `2` slow, `3` failed and slow.
- * - `Time`: one row a bucket that has calls: age of its end in milliseconds, calls, failures, slow.
+ * - `Time`: one row a bucket that has calls: age of its end in milliseconds (negative for the
+ *   one in progress), calls, failures, slow.
  */
 export type Saved =
   | { readonly _tag: "Count"; readonly calls: string }
@@ -76,15 +77,17 @@ const getBit = (bits: Array<number>, index: number): number => ((bits[index >>> 
 
 class CountWindow implements Window {
   readonly size: number
-  calls = 0
+  calls: number
   failures = 0
   slow = 0
-  private next = 0
+  private next: number
   private failureBits = noBits
   private slowBits = noBits
 
-  constructor(size: number) {
+  constructor(size: number, good: number) {
     this.size = size
+    this.calls = good
+    this.next = good === size ? 0 : good
   }
 
   record(failed: boolean, slow: boolean): void {
@@ -134,11 +137,16 @@ class CountWindow implements Window {
 }
 
 /**
- * A window over the last `size` calls.
+ * A window over the last `size` calls. With `good`, it starts with so many good calls in it.
  *
- * Throws a `RangeError` when `size` is not an integer of at least 1.
+ * Throws a `RangeError` when `size` is not an integer of at least 1, or `good` not one from 0 to `size`.
  */
-export const countWindow = (size: number): Window => new CountWindow(positiveInteger("size", size))
+export const countWindow = (size: number, good = 0): Window => {
+  if (!Number.isInteger(good) || good < 0 || good > size) {
+    throw new RangeError(`good must be an integer from 0 to ${size}, got ${good}`)
+  }
+  return new CountWindow(positiveInteger("size", size), good)
+}
 
 class TimeWindow implements Window {
   calls = 0
@@ -196,7 +204,7 @@ class TimeWindow implements Window {
     for (let age = this.buckets - 1; age >= 0; age--) {
       const cell = this.cell(this.newest - age)
       const [calls, failures, slow] = [this.cells[cell]!, this.cells[cell + 1]!, this.cells[cell + 2]!]
-      if (calls > 0) buckets.push([Math.max(0, now - (this.newest - age + 1) * this.width), calls, failures, slow])
+      if (calls > 0) buckets.push([now - (this.newest - age + 1) * this.width, calls, failures, slow])
     }
     return { _tag: "Time", buckets }
   }
@@ -206,7 +214,7 @@ class TimeWindow implements Window {
     this.newest = Math.floor(now / this.width)
     if (saved._tag !== "Time") return
     for (const [age, calls, failures, slow] of saved.buckets) {
-      const bucket = age > 0 ? Math.min(this.newest, Math.round((now - age) / this.width) - 1) : this.newest
+      const bucket = Math.min(this.newest, Math.round((now - age) / this.width) - 1)
       if (!(this.newest - bucket < this.buckets)) continue
       const cell = this.cell(bucket)
       this.calls += calls

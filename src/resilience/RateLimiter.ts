@@ -285,15 +285,13 @@ export const consume = <E>(
 export const peek = <E>(
   limiter: RateLimiter<E>,
   options?: { readonly cost?: number | undefined }
-): Effect.Effect<Decision, E> =>
-  impl(limiter).limiter.peek(decode(limiter, options)) as Effect.Effect<Decision, E>
+): Effect.Effect<Decision, E> => impl(limiter).limiter.peek(decode(limiter, options)) as Effect.Effect<Decision, E>
 
 /**
  * Gives back what {@link consume} took, for a call that was not made after all. The second time, and for a window that is
  * over, nothing happens. Callers that wait profit at once.
  */
-export const refund = <E>(grant: Grant<E>): Effect.Effect<void, E> =>
-  (grant as unknown as GrantImpl<E>).refund()
+export const refund = <E>(grant: Grant<E>): Effect.Effect<void, E> => (grant as unknown as GrantImpl<E>).refund()
 
 /** What the limiter (of all its keys together) does at the moment. */
 export const metrics = (limiter: RateLimiter<unknown> | KeyedRateLimiter<unknown>): Effect.Effect<Metrics> =>

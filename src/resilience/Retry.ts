@@ -47,13 +47,16 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
-import { type Budget, RetryBudgetExhaustedError } from "./Budget.ts"
+import type * as Schedule from "effect/Schedule"
+import type { Budget, RetryBudgetExhaustedError } from "./Budget.ts"
 import { integerAtLeast, nonNegativeMillis, positiveMillis } from "./internal/options.ts"
 import type { RetryExhaustedError } from "./internal/retryError.ts"
-import { type Plan, run } from "./internal/retryLoop.ts"
+import { pass, type Plan, run, type Verdict } from "./internal/retryLoop.ts"
 import { fullJitter } from "./internal/schedules.ts"
+import type { Classify } from "./Outcome.ts"
 import { isRejection, type Rejection } from "./Rejection.ts"
 
 export { type Attempt, type Reason, RetryExhaustedError } from "./internal/retryError.ts"
@@ -93,6 +96,7 @@ export interface ErrorOptions<in E> extends CommonOptions {
   /** How long the dependency asked to wait. Default: the error's own `retryAfter`, if that is a `Duration`. */
   readonly retryAfter?: ((error: E) => Duration.Input | undefined) | undefined
   readonly whileResult?: undefined
+  readonly classify?: undefined
 }
 
 /** Options that also retry unwanted successes. */
@@ -103,8 +107,20 @@ export interface ResultOptions<in A, in E> extends Omit<ErrorOptions<E>, "schedu
   readonly whileResult: (value: A) => boolean
 }
 
+/** Options that leave the judgement to the `Classify` that other strategies use too. */
+export interface ClassifyOptions<in A, in E> extends CommonOptions {
+  /** When to try again, and when to stop. Gets the error, or the result that counts as a failure. */
+  readonly schedule?: Schedule.Schedule<unknown, A | E, unknown, unknown> | undefined
+  /** Retried is what it calls a `Failure`, not before the `retryAfter` it gives. Not asked about defects and interruption. */
+  readonly classify: Classify<A, E>
+  readonly rejections?: undefined
+  readonly while?: undefined
+  readonly retryAfter?: undefined
+  readonly whileResult?: undefined
+}
+
 /** Options of {@link retry}. */
-export type Options<A, E> = ErrorOptions<E> | ResultOptions<A, E>
+export type Options<A, E> = ErrorOptions<E> | ResultOptions<A, E> | ClassifyOptions<A, E>
 
 /** Options without functions of the effect's own types: a `retry` made with them fits any effect. */
 export interface PlainOptions extends CommonOptions {
@@ -112,12 +128,13 @@ export interface PlainOptions extends CommonOptions {
   readonly while?: undefined
   readonly retryAfter?: undefined
   readonly whileResult?: undefined
+  readonly classify?: undefined
 }
 
 type Field<O, K extends string> = K extends keyof O ? O[K] : undefined
 
 type Candidate<E, O> = Exclude<
-  Field<O, "rejections"> extends true ? E : Exclude<E, Rejection>,
+  Field<O, "classify"> extends undefined ? Field<O, "rejections"> extends true ? E : Exclude<E, Rejection> : E,
   RetryBudgetExhaustedError<unknown>
 >
 
@@ -129,7 +146,9 @@ type Guard<O> = Field<O, "while"> extends (error: any) => error is infer X ? X :
 export type Retried<E, O> = unknown extends Guard<O> ? Candidate<E, O> : Narrow<Candidate<E, O>, Guard<O>>
 
 /** The errors that pass through unchanged: under a plain predicate, any; else those that are not retried. */
-type Passed<E, O> = Field<O, "while"> extends undefined ? Exclude<E, Candidate<E, O>>
+type Passed<E, O> = Field<O, "classify"> extends undefined ? PassedBy<E, O> : E
+
+type PassedBy<E, O> = Field<O, "while"> extends undefined ? Exclude<E, Candidate<E, O>>
   : unknown extends Guard<O> ? E
   : Exclude<E, Retried<E, O>>
 
@@ -155,28 +174,47 @@ const retryAfterOf = (error: unknown): Duration.Duration | undefined =>
 // What a dependency says is not an option of ours: nonsense is ignored, not thrown.
 const askedMillis = (asked: Duration.Input | undefined): number => {
   if (asked === undefined) return 0
-  const millis = Duration.toMillis(Duration.fromInputUnsafe(asked))
+  const decoded = Duration.fromInput(asked)
+  const millis = Option.isSome(decoded) ? Duration.toMillis(decoded.value) : 0
   return millis > 0 ? millis : 0
 }
 
+const byClassify = (classify: Classify): Pick<Plan, "judgeFailure" | "judgeSuccess"> => {
+  const judge = (exit: Exit.Exit<unknown, unknown>): Verdict => {
+    const outcome = classify(exit)
+    return outcome._tag === "Failure" ? askedMillis(outcome.retryAfter) : pass
+  }
+  return {
+    judgeFailure: (_, cause) => judge(Exit.failCause(cause)),
+    judgeSuccess: (value) => judge(Exit.succeed(value))
+  }
+}
+
+const byPredicates = (options: Options<unknown, unknown>): Pick<Plan, "judgeFailure" | "judgeSuccess"> => {
+  const { rejections, retryAfter = retryAfterOf, while: isWanted, whileResult } = options
+  return {
+    judgeFailure: (error) =>
+      (rejections === true || !isRejection(error)) && (isWanted === undefined || isWanted(error))
+        ? askedMillis(retryAfter(error))
+        : pass,
+    judgeSuccess: whileResult && ((value) => whileResult(value) ? 0 : pass)
+  }
+}
+
 const compile = (options: Options<unknown, unknown>): Plan => {
-  const { budget, rejections, retryAfter = retryAfterOf, while: isWanted } = options
   const times = options.times ?? (options.schedule === undefined ? 3 : Infinity)
   return {
     name: options.name ?? "retry",
     times: times === Infinity ? times : integerAtLeast("times", 0, times),
-    step: Schedule.toStep(options.schedule ?? defaultSchedule) as Plan["step"],
-    isRetryable: (error) =>
-      (rejections === true || !isRejection(error)) &&
-      !(error instanceof RetryBudgetExhaustedError) &&
-      (isWanted === undefined || isWanted(error)),
-    isUnwanted: options.whileResult,
-    retryAfter: (error) => askedMillis(retryAfter(error)),
-    maxRetryAfter: nonNegativeMillis("maxRetryAfter", options.maxRetryAfter ?? "1 minute"),
+    schedule: options.schedule ?? defaultSchedule,
+    ...(options.classify === undefined ? byPredicates(options) : byClassify(options.classify)),
+    maxRetryAfter: options.maxRetryAfter === undefined
+      ? 60_000
+      : nonNegativeMillis("maxRetryAfter", options.maxRetryAfter),
     totalMillis: options.totalDuration === undefined
       ? Infinity
       : positiveMillis("totalDuration", options.totalDuration),
-    budget
+    budget: options.budget
   }
 }
 

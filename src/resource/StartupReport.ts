@@ -54,8 +54,10 @@ const paint = (color: boolean) => {
   return { green: code(32), yellow: code(33), red: code(31), dim: code(2), bold: code(1), cyan: code(36) }
 }
 
+const others = ["strategy", "queue", "saga"]
+
 const resources = (snapshot: Snapshot): ReadonlyArray<NodeSnapshot> =>
-  snapshot.nodes.filter((node) => node.phases.length > 0 || node.kind === "resource" || node.state === "pending")
+  snapshot.nodes.filter((node) => !others.includes(node.kind))
 
 /** Milliseconds as people write them: `12 ms`, `1.24 s`. */
 const millis = (n: number): string => n < 1 ? "<1 ms" : n < 1000 ? `${Math.round(n)} ms` : `${(n / 1000).toFixed(2)} s`

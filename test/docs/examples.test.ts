@@ -1,7 +1,7 @@
 /**
  * Every example in the documentation is type-checked, run, and held to what it claims to print.
  *
- * The examples run in this process, one after the other.
+ * The examples run in this process, one after the other. The time-out is for embedded databases on a busy machine.
  */
 import { afterAll, assert, beforeAll, describe, it, vi } from "@effect/vitest"
 import * as Examples from "../../scripts/lib/examples.ts"
@@ -22,7 +22,7 @@ beforeAll(() => {
   process.chdir(Examples.folder) // what an example writes is ignored by git
   vi.spyOn(console, "log").mockImplementation(() => {})
   Object.assign(globalThis, { exampleLog: record })
-})
+}, 120_000)
 
 afterAll(() => {
   vi.restoreAllMocks()
@@ -58,7 +58,7 @@ describe("every example type-checks, runs, and prints what it says", () => {
     it(`${example.file}:${example.line}${example.run ? "" : " (only type-checked)"}`, async () => {
       assert.strictEqual((complaints.get(example) ?? []).join("\n"), "")
       if (example.run) await run(example)
-    })
+    }, 120_000)
   }
 })
 

@@ -52,6 +52,18 @@ describe("Windows", () => {
       }))
     })
 
+    it("may start with good calls in it", () => {
+      for (const good of [0, 1, 2, 3]) {
+        const [window, counted] = [Windows.countWindow(3, good), Windows.countWindow(3)]
+        for (let n = 0; n < good; n++) counted.record(false, false, 0)
+        for (const failed of [true, false, false, true]) {
+          window.record(failed, false, 0)
+          counted.record(failed, false, 0)
+          assert.deepStrictEqual(window.save(0), counted.save(0))
+        }
+      }
+    })
+
     it("keeps the newest calls when it loads more than it can hold", () => {
       const small = Windows.countWindow(2)
       small.load({ _tag: "Count", calls: "1102" }, 0)
@@ -129,6 +141,7 @@ describe("Windows", () => {
   it("refuses sizes that make no sense, naming them", () => {
     assert.throws(() => Windows.countWindow(0), RangeError, "size")
     assert.throws(() => Windows.countWindow(1.5), RangeError, "size")
+    assert.throws(() => Windows.countWindow(2, 3), RangeError, "good")
     assert.throws(() => Windows.timeWindow(0), RangeError, "millis")
     assert.throws(() => Windows.timeWindow(Number.POSITIVE_INFINITY), RangeError, "millis")
     assert.throws(() => Windows.timeWindow(1000, 0), RangeError, "buckets")

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { eventually } from "../support/Live.ts"
 import { finished, folder, seaworthy } from "./support.ts"
 
 const order = (text: string, pattern: RegExp) => Array.from(text.matchAll(pattern), (match) => match[1])
@@ -64,7 +65,7 @@ describe("seaworthy check", () => {
       const cwd = yield* folder
       const run = yield* finished(["check", "--only", "filesystem,cache"], { cwd })
       assert.strictEqual(run.code, 0, run.output)
-      assert.notInclude(run.stdout, "initialize ")
+      assert.notMatch(run.stdout, /initialize [<\d]/)
       assert.deepStrictEqual(fs.readdirSync(path.join(cwd, ".seaworthy/data")), [])
     }), 60_000)
 })
@@ -219,8 +220,11 @@ describe("the way out", () => {
       const command = yield* seaworthy([], { fixture: "stuckMain.ts" })
       yield* command.waitForLine(/^ready$/)
       yield* command.signal("SIGINT")
-      yield* command.signal("SIGINT")
-      yield* command.waitForLine(/leaving at once/)
+      // Two signals that arrive before the first is handled are one: send until the second was seen as such.
+      yield* eventually(
+        Effect.andThen(command.signal("SIGINT"), command.stderr),
+        { within: "15 seconds", every: "100 millis", until: (text) => text.includes("leaving at once") }
+      )
       assert.deepStrictEqual(yield* command.exit(), { code: 130, signal: null })
     }), 60_000)
 })

@@ -158,8 +158,7 @@ describe("Bulkhead", () => {
         let done = 0
         const fibers = yield* Effect.forEach(
           Array.from({ length: 10_000 }),
-          () =>
-            Effect.forkChild(Bulkhead.protect(Effect.sync(() => done++), bulkhead), { startImmediately: true })
+          () => Effect.forkChild(Bulkhead.protect(Effect.sync(() => done++), bulkhead), { startImmediately: true })
         )
         yield* Deferred.succeed(release, undefined)
         yield* Effect.forEach(fibers, Fiber.join)

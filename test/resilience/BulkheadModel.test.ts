@@ -92,7 +92,8 @@ const outcome = (exit: Exit.Exit<unknown, unknown>): Outcome => {
   return error instanceof Bulkhead.BulkheadFullError ? error.reason : "failed"
 }
 
-const inVirtualTime = <A, E>(effect: Effect.Effect<A, E>) => Effect.runPromise(Effect.provide(effect, TestClock.layer()))
+const inVirtualTime = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.runPromise(Effect.provide(effect, TestClock.layer()))
 
 describe("Bulkhead against a model", () => {
   it("does what the model does for any sequence of calls, ends, interruptions, waits and resizes", () =>

@@ -694,6 +694,20 @@ describe("CircuitBreaker", () => {
         }
       }))
 
+    it.effect("let a saved time window age by the time that has passed", () =>
+      Effect.gen(function*() {
+        const trip = CircuitBreaker.failureRate({ window: { time: "1 minute" } })
+        const breaker = yield* fragile({ trip })
+        yield* times(2, CircuitBreaker.protect(failing, breaker))
+        yield* TestClock.adjust("30 seconds")
+        yield* times(1, CircuitBreaker.protect(failing, breaker))
+        const snapshot = yield* CircuitBreaker.snapshot(breaker)
+        yield* TestClock.adjust("30 seconds")
+        const copy = yield* fragile({ trip })
+        yield* CircuitBreaker.restore(copy, snapshot)
+        assert.strictEqual((yield* CircuitBreaker.metrics(copy)).window.failures, 1)
+      }))
+
     it.effect("leave out a window that was saved under a rule of another kind", () =>
       Effect.gen(function*() {
         const breaker = yield* fragile({ trip: CircuitBreaker.consecutive(9) })

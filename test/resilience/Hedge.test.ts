@@ -11,7 +11,7 @@ import * as Budget from "../../src/resilience/Budget.ts"
 import * as Deadline from "../../src/resilience/Deadline.ts"
 import * as Hedge from "../../src/resilience/Hedge.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
-import { countingSleeps, endsByItself, interruptedAtEveryStep, inVirtualTime } from "./support.ts"
+import { countingSleeps, interruptedAtEveryStep, inVirtualTime } from "./support.ts"
 
 class FullError extends Rejection.Class("FullError") {}
 
@@ -302,19 +302,6 @@ describe("Hedge", () => {
           }
         })
       ))
-
-    it.live("leaves nothing that keeps a process alive", () =>
-      Effect.gen(function*() {
-        assert.isTrue(
-          yield* endsByItself(`
-            import * as Effect from "effect/Effect"
-            import * as Hedge from "@src/resilience/Hedge.ts"
-            const delay = await Effect.runPromise(Hedge.percentile({ initial: "1 hour" }))
-            await Effect.runPromise(Hedge.hedge(Effect.sleep(5), { delay: "1 hour", repeatable: true }))
-            await Effect.runPromise(Hedge.hedge(Effect.sleep(5), { delay, repeatable: true }))
-          `)
-        )
-      }))
   })
 
   it("refuses options that are out of range, by name, and effects not said to be repeatable, by type", () => {

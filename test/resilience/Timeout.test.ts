@@ -10,7 +10,7 @@ import { expectTypeOf } from "vitest"
 import * as Deadline from "../../src/resilience/Deadline.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
 import * as Timeout from "../../src/resilience/Timeout.ts"
-import { countingSleeps, endsByItself, interruptedAtEveryStep, inVirtualTime } from "./support.ts"
+import { countingSleeps, interruptedAtEveryStep, inVirtualTime } from "./support.ts"
 
 const timedOut = (exit: Exit.Exit<unknown, unknown>): Timeout.TimeoutError => {
   assert.isTrue(Exit.isFailure(exit))
@@ -283,19 +283,6 @@ describe("Timeout", () => {
           }
         })
       ))
-
-    it.live("leaves nothing that keeps a process alive", () =>
-      Effect.gen(function*() {
-        assert.isTrue(
-          yield* endsByItself(`
-            import * as Effect from "effect/Effect"
-            import * as Timeout from "@src/resilience/Timeout.ts"
-            const options = { duration: "1 hour", grace: "1 hour" }
-            await Effect.runPromise(Timeout.timeout(Effect.sleep(5), "1 hour"))
-            await Effect.runPromise(Timeout.timeout(Effect.sleep(5), options))
-          `)
-        )
-      }))
   })
 
   it("refuses a duration or grace that is not above zero, by name", () => {

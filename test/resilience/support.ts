@@ -1,11 +1,9 @@
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import { TestClock } from "effect/testing"
-import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
 
 /** Runs an effect in virtual time: starts it, lets `time` pass, and gives its exit. It must have ended by then. */
 export const inVirtualTime = <A, E, R>(self: Effect.Effect<A, E, R>, time: Duration.Input = "1 hour") =>
@@ -53,17 +51,4 @@ export const interruptedAtEveryStep = <A, E, R, E2, R2>(
         yield* check(turn)
       }
     }
-  })
-
-/** Runs a program that imports from "seaworthy" modules by path; true when the process ended by itself with code 0. */
-export const endsByItself = (program: string) =>
-  Effect.promise(() => {
-    const src = fileURLToPath(new URL("../../src/", import.meta.url))
-    const code = program.replaceAll("@src/", src)
-    return new Promise<boolean>((resolve) => {
-      execFile(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
-        timeout: 20_000,
-        cwd: fileURLToPath(new URL("../../", import.meta.url))
-      }, (error) => resolve(error === null))
-    })
   })

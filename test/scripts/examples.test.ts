@@ -74,6 +74,7 @@ describe("an assertion", () => {
     assert.isTrue(Examples.matches([{ a: [1, "x"] }], "{ a: [1, \"x\"] }"))
     assert.isTrue(Examples.matches([{ a: 1 }], "{\n  a: 1\n}"))
     assert.isTrue(Examples.matches(["a", 1], "a 1"))
+    assert.isTrue(Examples.matches(["a", 1], "\"a\" 1"))
   })
 
   it("does not hold for anything else", () => {

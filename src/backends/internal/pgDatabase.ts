@@ -53,7 +53,8 @@ interface Validated<Target> {
   readonly target: Target
 }
 
-interface Connections extends PgPool.PgConnections, Database.Connections {
+interface Connections extends PgPool.PgConnections {
+  migrations: ReadonlyArray<Database.Migration>
   readonly transport: Transport
 }
 

@@ -21,30 +21,47 @@ const construct = (plan: Plan.Plan, role: Plan.Role, wasReady: () => boolean): C
     ? new Cluster(plan.nodes.map((node) => ({ ...node })), Plan.clusterOptions(plan, role, wasReady))
     : new Redis(Plan.redisOptions(plan, role, wasReady))
 
+const isAboutSelect = (error: unknown): boolean => {
+  const { command } = error as { readonly command?: { readonly name?: unknown } }
+  return command?.name === "select"
+}
+
 /** Connects and authenticates. Interrupted or failed, nothing stays open. */
 export const connect = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened, RedisFailure> =>
   Effect.callback((resume) => {
     let ready = false
     let trouble: unknown
     const client = construct(plan, role, () => ready)
+    let wrongDatabase: unknown
     const remember = (error: unknown) => {
       trouble = error
+      if (isCluster(client) || !isAboutSelect(error)) return
+      // ioredis would go on in database 0.
+      wrongDatabase = error
+      client.disconnect(true)
     }
     // Without a listener ioredis prints its errors, password included.
     client.on("error", remember)
     client.on("node error", remember)
     client.on("sentinelError", remember)
+    client.on("connect", () => {
+      wrongDatabase = undefined
+    })
     client.on("ready", () => {
+      if (wrongDatabase !== undefined) return
       ready = true
       trouble = undefined
+      // Only the handshake is timed: a reserved connection is there for commands that wait.
+      if (role === "reserved" && !isCluster(client)) client.options.commandTimeout = undefined
     })
+    const fail = (error: unknown) => {
+      client.disconnect()
+      resume(Effect.fail(toFailure(error, plan)))
+    }
     client.connect().then(
-      () => resume(Effect.succeed({ client, trouble: () => trouble })),
-      (error) => {
-        client.disconnect()
-        // The promise only says that the connection was closed; why, the event has said before.
-        resume(Effect.fail(toFailure(trouble ?? error, plan)))
-      }
+      () => wrongDatabase === undefined ? resume(Effect.succeed({ client, trouble: () => trouble })) : fail(wrongDatabase),
+      // The promise only says that the connection was closed; why, the event has said before.
+      (error) => fail(trouble ?? error)
     )
     return Effect.sync(() => client.disconnect())
   })

@@ -155,8 +155,8 @@ const rules: ReadonlyArray<Rule> = [
         reason: "TimedOut",
         detail: `${Plan.describe(plan)} did not answer in time`,
         option: option(plan, "host"),
-        remedy: "Check that this is the right address and that nothing drops packets on the way; or raise CACHE_TIMEOUT " +
-          "and CACHE_COMMAND_TIMEOUT."
+        remedy: "Check that address and CACHE_TLS are those of the server and that nothing drops packets on the way; or " +
+          "raise CACHE_TIMEOUT and CACHE_COMMAND_TIMEOUT."
       }
       : undefined,
   (text, code, plan) =>

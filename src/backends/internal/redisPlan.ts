@@ -171,7 +171,11 @@ export const clusterOptions = (self: Plan, role: Role, wasReady: () => boolean) 
     retryDelayOnClusterDown: failoverDelay,
     // Both wait and repeat: together no longer than a command may take.
     maxRedirections: Math.max(3, Math.min(16, Math.floor(timeout / failoverDelay))),
-    redisOptions: { ...common(self, role), enableReadyCheck: false }
+    redisOptions: {
+      ...common(self, role),
+      ...(role === "reserved" ? { commandTimeout: undefined } : {}),
+      enableReadyCheck: false
+    }
   } satisfies ClusterOptions
 }
 

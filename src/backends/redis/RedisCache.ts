@@ -122,7 +122,8 @@ const makeLayer = <R>(
       explain: (failure: RedisFailure) => failure.explanation,
       explainTimeout: () => ({
         option: "cache.timeout",
-        remedy: "Check that CACHE_HOST and CACHE_PORT are right and that nothing drops packets on the way; or raise CACHE_TIMEOUT."
+        remedy: "Check that CACHE_HOST, CACHE_PORT and CACHE_TLS are those of the server and that nothing drops packets on " +
+          "the way; or raise CACHE_TIMEOUT."
       }),
       options: optionsOf
     },

@@ -52,7 +52,8 @@ export const make = (
       const text = StartupReport.tree(snapshot, report)
       const back = drawn === 0 ? "" : `\u001b[${drawn}A\u001b[0J`
       drawn = text === "" ? 0 : text.split("\n").length
-      return text === "" && back === "" ? Effect.void : output.print(back + text)
+      // Without automatic wrapping a long line stays one line, and the count of lines to go back is right.
+      return text === "" && back === "" ? Effect.void : output.print(`${back}\u001b[?7l${text}\u001b[?7h`)
     })
 
     const describe = (node: NodeSnapshot): string => {
@@ -102,7 +103,7 @@ export const make = (
           stage = "running"
           if (options.json) return yield* event("ready", StartupReport.json(snapshot))
           if (live) yield* draw
-          else yield* output.print("\n" + StartupReport.tree(snapshot, report))
+          else yield* output.print(`\n${StartupReport.tree(snapshot, report)}`)
           yield* output.print("\n" + StartupReport.timeline(snapshot, report))
           yield* output.print(`\nready in ${total(snapshot)}. ${hint}`)
         }),

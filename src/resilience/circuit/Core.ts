@@ -107,7 +107,7 @@ export class Core implements Driver {
   metrics(key: string): Effect.Effect<Metrics> {
     return this.read(key, (circuit, now) => {
       const window = circuit._tag === "Closed" || circuit._tag === "Manual"
-        ? tally(circuit.memory, now)
+        ? tally(this.settings.rule, circuit.memory, now)
         : { calls: 0, failures: 0, slow: 0 }
       const calls = Math.max(1, window.calls)
       return {
@@ -148,7 +148,7 @@ export class Core implements Driver {
   snapshot(key: string): Effect.Effect<Snapshot> {
     return this.read(
       key,
-      (circuit, now, fiber) => save(circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      (circuit, now, fiber) => save(this.settings.rule, circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
     )
   }
 

@@ -10,7 +10,7 @@ import {
   type Recovery,
   type Settings
 } from "./Circuit.ts"
-import { emptyMemory, loadMemory, type SavedMemory, saveMemory } from "./TripRule.ts"
+import { emptyMemory, loadMemory, type SavedMemory, saveMemory, type TripRule } from "./TripRule.ts"
 
 /** What a circuit remembers of having been open. */
 export interface SavedRecovery {
@@ -42,10 +42,10 @@ export interface Snapshot {
 
 const saveRecovery = ({ openMillis, openings }: Recovery): SavedRecovery => ({ openings, openMillis })
 
-const saveAutomatic = (circuit: Automatic, now: number): Snapshot["circuit"] => {
+const saveAutomatic = (rule: TripRule, circuit: Automatic, now: number): Snapshot["circuit"] => {
   switch (circuit._tag) {
     case "Closed": {
-      const memory = saveMemory(circuit.memory, now)
+      const memory = saveMemory(rule, circuit.memory, now)
       return circuit.recovery === undefined
         ? { _tag: "Closed", memory }
         : {
@@ -71,15 +71,15 @@ const saveAutomatic = (circuit: Automatic, now: number): Snapshot["circuit"] => 
   }
 }
 
-export const save = (circuit: Circuit, now: number, wallNow: number): Snapshot =>
+export const save = (rule: TripRule, circuit: Circuit, now: number, wallNow: number): Snapshot =>
   circuit._tag === "Manual"
     ? {
       version: 1,
       takenAt: wallNow,
-      circuit: saveAutomatic(circuit.before, now),
-      manual: { mode: circuit.mode, memory: saveMemory(circuit.memory, now) }
+      circuit: saveAutomatic(rule, circuit.before, now),
+      manual: { mode: circuit.mode, memory: saveMemory(rule, circuit.memory, now) }
     }
-    : { version: 1, takenAt: wallNow, circuit: saveAutomatic(circuit, now) }
+    : { version: 1, takenAt: wallNow, circuit: saveAutomatic(rule, circuit, now) }
 
 /** The circuit of a snapshot. What had time left has less of it by the wall clock time that has passed since. */
 export const load = (
@@ -102,7 +102,7 @@ export const load = (
       case "Closed":
         return new Closed(
           generation(),
-          loadMemory(settings.rule, saved.memory, now),
+          loadMemory(settings.rule, saved.memory, now - passed),
           saved.recovery === undefined ? undefined : {
             ...recovery(saved.recovery),
             closedAt: now - passed - saved.recovery.closedForMillis,
@@ -121,7 +121,7 @@ export const load = (
   }
   if (manual === undefined) return automatic()
   const memory = manual.mode === "MetricsOnly"
-    ? loadMemory(settings.rule, manual.memory, now)
+    ? loadMemory(settings.rule, manual.memory, now - passed)
     : emptyMemory(settings.rule)
   return new Manual(generation(), manual.mode, automatic(), memory)
 }

@@ -75,15 +75,14 @@ export const rate = (options: RateOptions): TripRule => {
   }
 }
 
-/** What a rule remembers of the calls: the current run of failures, or a window. */
+/**
+ * What a rule remembers of the calls. Under a consecutive rule the current run of failures; under a rate over calls the
+ * number of calls as long as all were good, which is all that most keys of a keyed breaker ever need; else a window.
+ */
 export type Memory = number | Windows.Window
 
 export const emptyMemory = (rule: TripRule): Memory =>
-  rule._tag === "Consecutive"
-    ? 0
-    : rule.window._tag === "Count"
-    ? Windows.countWindow(rule.window.calls)
-    : Windows.timeWindow(rule.window.millis, rule.window.buckets)
+  rule._tag === "Rate" && rule.window._tag === "Time" ? Windows.timeWindow(rule.window.millis, rule.window.buckets) : 0
 
 /** Milliseconds from which on a call is slow; never, when the rule does not judge slowness. */
 export const slowMillis = (rule: TripRule): number =>
@@ -92,6 +91,9 @@ export const slowMillis = (rule: TripRule): number =>
 /** Must `now` be true when a call is recorded? */
 export const readsClock = (rule: TripRule): boolean =>
   rule._tag === "Rate" && (rule.slow !== undefined || rule.window._tag === "Time")
+
+const windowSize = (rule: TripRule): number =>
+  rule._tag === "Rate" && rule.window._tag === "Count" ? rule.window.calls : Number.POSITIVE_INFINITY
 
 /** Does a rate over this window ask for the circuit to open? */
 const exceeds = (rule: Rate, window: Windows.Window): boolean =>
@@ -111,17 +113,22 @@ export const record = (
   slow: boolean,
   now: number
 ): boolean => {
-  const memory = holder.memory
+  let memory = holder.memory
+  if (rule._tag === "Consecutive") {
+    const failures = failed ? (memory as number) + 1 : 0
+    if (memory !== failures) holder.memory = failures
+    return failures >= rule.failures
+  }
   if (typeof memory === "number") {
-    if (!failed) {
-      if (memory !== 0) holder.memory = 0
+    const size = windowSize(rule)
+    if (!failed && !slow) {
+      if (memory < size) holder.memory = memory + 1
       return false
     }
-    holder.memory = memory + 1
-    return rule._tag === "Consecutive" && memory + 1 >= rule.failures
+    memory = holder.memory = Windows.countWindow(size, memory)
   }
   memory.record(failed, slow, now)
-  return (failed || slow) && rule._tag === "Rate" && exceeds(rule, memory)
+  return (failed || slow) && exceeds(rule, memory)
 }
 
 /** Calls, failures and slow calls that a rule has in view. */
@@ -131,8 +138,10 @@ export interface Tally {
   readonly slow: number
 }
 
-export const tally = (memory: Memory, now: number): Tally => {
-  if (typeof memory === "number") return { calls: memory, failures: memory, slow: 0 }
+export const tally = (rule: TripRule, memory: Memory, now: number): Tally => {
+  if (typeof memory === "number") {
+    return { calls: memory, failures: rule._tag === "Consecutive" ? memory : 0, slow: 0 }
+  }
   memory.advance(now)
   return { calls: memory.calls, failures: memory.failures, slow: memory.slow }
 }
@@ -140,13 +149,17 @@ export const tally = (memory: Memory, now: number): Tally => {
 /** A memory as plain data. */
 export type SavedMemory = number | Windows.Saved
 
-export const saveMemory = (memory: Memory, now: number): SavedMemory =>
-  typeof memory === "number" ? memory : memory.save(now)
+export const saveMemory = (rule: TripRule, memory: Memory, now: number): SavedMemory => {
+  if (typeof memory !== "number") return memory.save(now)
+  return rule._tag === "Consecutive" ? memory : Windows.countWindow(windowSize(rule), memory).save(now)
+}
 
 /** The memory that was saved; an empty one when it was saved under a rule of another kind. */
 export const loadMemory = (rule: TripRule, saved: SavedMemory, now: number): Memory => {
-  const memory = emptyMemory(rule)
-  if (typeof memory === "number") return typeof saved === "number" ? saved : memory
-  if (typeof saved !== "number") memory.load(saved, now)
-  return memory
+  if (rule._tag === "Consecutive") return typeof saved === "number" ? saved : 0
+  const window = rule.window._tag === "Count"
+    ? Windows.countWindow(rule.window.calls)
+    : Windows.timeWindow(rule.window.millis, rule.window.buckets)
+  if (typeof saved !== "number") window.load(saved, now)
+  return window
 }

@@ -41,10 +41,16 @@ export const startHedged = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   context: Context.Context<R>,
   plan: Plan
-): Effect.Effect<void> => {
+): Effect.Effect<void> | void => {
   const start = plan.record === undefined && plan.budget === undefined ? 0 : monotonicMillis(caller)
   if (plan.budget !== undefined) Window.call(plan.budget.window, start)
   const fork = Effect.runForkWith(context)
+  const primary = fork(self)
+  const done = primary.pollUnsafe()
+  if (done !== undefined && Exit.isSuccess(done)) {
+    if (plan.record !== undefined) plan.record(start, monotonicMillis(caller) - start)
+    return resume(done)
+  }
   /** Attempts and timers that have not ended. */
   const alive = new Set<Fiber.Fiber<unknown, unknown>>()
   let attempts = 0
@@ -92,7 +98,7 @@ export const startHedged = <A, E, R>(
   const hedge = () => {
     hedges++
     timer?.interruptUnsafe(caller.id)
-    attempt(false)
+    attempt(fork(self), false)
     if (outcome === undefined) startTimer()
   }
 
@@ -108,9 +114,9 @@ export const startHedged = <A, E, R>(
     })
   }
 
-  const attempt = (primary: boolean) => {
+  const attempt = (fiber: Fiber.Fiber<A, E>, primary: boolean) => {
     attempts++
-    track(fork(self), (exit) => {
+    track(fiber, (exit) => {
       attempts--
       if (primary && plan.record !== undefined && (Exit.isSuccess(exit) || outcome !== undefined)) {
         const now = monotonicMillis(caller)
@@ -127,7 +133,7 @@ export const startHedged = <A, E, R>(
     })
   }
 
-  attempt(true)
+  attempt(primary, true)
   if (outcome === undefined && hedges === 0) startTimer()
   return Effect.suspend(() => {
     callerLeft = true

@@ -1,6 +1,6 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import { monotonicMillis } from "./monotonic.ts"
 import { integerAtLeast, positiveMillis } from "./options.ts"
 

@@ -14,14 +14,18 @@ import { type Attempt, type Reason, RetryExhaustedError } from "./retryError.ts"
 
 type Step = (now: number, input: unknown) => Pull.Pull<[unknown, Duration.Duration], unknown, unknown, unknown>
 
+/** Milliseconds that the dependency asked to wait before a retry (0 if it did not), or `pass`: no retry. */
+export type Verdict = number
+
+export const pass: Verdict = -1
+
 /** The options of `Retry.retry`, checked and decoded once. Durations are milliseconds. */
 export interface Plan {
   readonly name: string
   readonly times: number
-  readonly step: Effect.Effect<Step, never, unknown>
-  readonly isRetryable: (error: unknown) => boolean
-  readonly isUnwanted: ((value: unknown) => boolean) | undefined
-  readonly retryAfter: (error: unknown) => number
+  readonly schedule: Schedule.Schedule<unknown, unknown, unknown, unknown>
+  readonly judgeFailure: (error: unknown, cause: Cause.Cause<unknown>) => Verdict
+  readonly judgeSuccess: ((value: unknown) => Verdict) | undefined
   readonly maxRetryAfter: number
   readonly totalMillis: number
   readonly budget: Budget | undefined
@@ -42,7 +46,9 @@ const maxRecent = 32
 type Any = Effect.Effect<unknown, unknown, unknown>
 
 /** How an attempt ended that may be followed by another. */
-type Unwanted = { readonly failed: true; readonly error: unknown } | { readonly failed: false; readonly value: unknown }
+type Unwanted =
+  & { readonly asked: number }
+  & ({ readonly failed: true; readonly error: unknown } | { readonly failed: false; readonly value: unknown })
 
 /** Runs the effect once, and then as the plan says. */
 export const run = (self: Any, plan: Plan): Any => {
@@ -82,15 +88,19 @@ const attempt = (self: Any, plan: Plan, again: (unwanted: Unwanted) => Any): Any
     if (first === undefined || !reasons.every(Cause.isFailReason) || !Cause.isFailReason(first)) {
       return Effect.failCause(cause)
     }
-    return plan.isRetryable(first.error) ? again({ failed: true, error: first.error }) : Effect.failCause(cause)
+    // An inner budget has said that there shall be no other attempt.
+    if (false) return Effect.failCause(cause)
+    const asked = plan.judgeFailure(first.error, cause)
+    return asked < 0 ? Effect.failCause(cause) : again({ failed: true, error: first.error, asked })
   }
-  const isUnwanted = plan.isUnwanted
-  return isUnwanted === undefined
-    ? Effect.catchCause(self, onFailure)
-    : Effect.matchCauseEffect(self, {
-      onFailure,
-      onSuccess: (value) => isUnwanted(value) ? again({ failed: false, value }) : Effect.succeed(value)
-    })
+  const judge = plan.judgeSuccess
+  return judge === undefined ? Effect.catchCause(self, onFailure) : Effect.matchCauseEffect(self, {
+    onFailure,
+    onSuccess: (value) => {
+      const asked = judge(value)
+      return asked < 0 ? Effect.succeed(value) : again({ failed: false, value, asked })
+    }
+  })
 }
 
 const afterFailure = (
@@ -113,7 +123,7 @@ const afterFailure = (
     const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
     return Pull.matchEffect(step(now, input), {
       onSuccess: ([output, delay]) => {
-        const millis = Math.max(cleanMillis(Duration.toMillis(delay)), unwanted.failed ? plan.retryAfter(input) : 0)
+        const millis = Math.max(Duration.toMillis(delay), unwanted.asked)
         state.metadata = nextMetadata(state.metadata, now, input, output, millis)
         return backOff(fiber, self, plan, state, unwanted, millis)
       },
@@ -121,10 +131,9 @@ const afterFailure = (
       onDone: () => giveUp(plan, state, unwanted, elapsed, "schedule")
     })
   }
-  return state.step === undefined ? Effect.flatMap(plan.step, withStep) : withStep(state.step)
+  if (state.step !== undefined) return withStep(state.step)
+  return Effect.flatMap(Schedule.toStep(plan.schedule) as Effect.Effect<Step, never, unknown>, withStep)
 }
-
-const cleanMillis = (millis: number): number => millis > 0 ? millis : 0
 
 const backOff = (
   fiber: Fiber.Fiber<unknown, unknown>,
@@ -137,9 +146,7 @@ const backOff = (
   const now = monotonicMillis(fiber)
   const elapsed = now - state.start
   if (delay === Infinity) return giveUp(plan, state, unwanted, elapsed, "schedule")
-  if (unwanted.failed && plan.retryAfter(unwanted.error) > plan.maxRetryAfter) {
-    return giveUp(plan, state, unwanted, elapsed, "retryAfter")
-  }
+  if (unwanted.asked > plan.maxRetryAfter) return giveUp(plan, state, unwanted, elapsed, "retryAfter")
   if (elapsed + delay > plan.totalMillis) return giveUp(plan, state, unwanted, elapsed, "totalDuration")
   if (delay >= remainingMillis(fiber)) return giveUp(plan, state, unwanted, elapsed, "deadline")
   const sleep = delay === 0 ? Effect.yieldNow : sleepAtLeast(delay)

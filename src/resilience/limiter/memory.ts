@@ -1,6 +1,6 @@
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Clock from "effect/Clock"
 import * as Layer from "effect/Layer"
 import type { Algorithm } from "./Algorithm.ts"
 import { KeyTable } from "./keyTable.ts"
@@ -109,7 +109,6 @@ export const layerStoreMemory = (options?: { readonly maxKeys?: number | undefin
           return { ...memory.look(request.key, now, request.cost), wait }
         }),
       peek: (request) => on(request, (memory, now) => memory.look(request.key, now, request.cost)),
-      refund: (request, takenAt) =>
-        on(request, (memory, now) => memory.refund(request.key, now, request.cost, takenAt))
+      refund: (request, takenAt) => on(request, (memory, now) => memory.refund(request.key, now, request.cost, takenAt))
     })
   })

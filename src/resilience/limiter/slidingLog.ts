@@ -71,6 +71,8 @@ class Ring implements Log {
     const returned = Math.min(cost, this.costs[at]!)
     this.costs[at] = this.costs[at]! - returned
     this.sum -= returned
+    // The last entry tells when all is there again: it has to be one that counts.
+    while (this.length > 0 && this.costs[this.index(this.length - 1)] === 0) this.length--
   }
 
   used(w: Window, now: number): number {
@@ -80,7 +82,7 @@ class Ring implements Log {
 
   reset(w: Window, now: number): number {
     this.drop(w, now)
-    return this.sum === 0 ? 0 : this.times[this.index(this.length - 1)]! + w.windowMicros - now
+    return this.length === 0 ? 0 : this.times[this.index(this.length - 1)]! + w.windowMicros - now
   }
 
   private double(): void {

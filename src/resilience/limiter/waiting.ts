@@ -7,7 +7,7 @@ import { PermitQueue } from "../internal/bulkheadQueue.ts"
 import { queued, type Refusal } from "../internal/bulkheadWait.ts"
 import type { Algorithm } from "./Algorithm.ts"
 import * as B from "./bucket.ts"
-import type { Answer } from "./Store.ts"
+import type { SourcedAnswer } from "./sources.ts"
 
 /**
  * The callers that wait at one key. One of them has the turn: it alone sleeps and asks again; the others stand behind it,
@@ -36,8 +36,10 @@ export interface Waiting<E> {
   /** How long until it is admitted if nobody is before it, where that was asked; 0 asks when its turn comes. */
   readonly wait: number
   readonly now: (fiber: Fiber.Fiber<unknown, unknown>) => number
-  /** Takes the cost, or answers how long to wait. Interruption by its own means: what it took is given back. */
-  readonly attempt: Effect.Effect<Answer, E>
+  /** Takes the cost, or answers how long to wait. */
+  readonly attempt: Effect.Effect<SourcedAnswer, E>
+  /** May the attempt be interrupted? Only where it gives back what it then took for nobody. */
+  readonly interruptible: boolean
 }
 
 /**
@@ -113,18 +115,19 @@ export class WaitingLine {
   wait<E, E2>(
     waiting: Waiting<E>,
     refuse: (reason: Refusal, wait: number) => E2
-  ): Effect.Effect<Answer, E | E2> {
+  ): Effect.Effect<SourcedAnswer, E | E2> {
     const { attempt, budgetMillis, cost, key, limitedBy, now } = waiting
-    return Effect.uninterruptibleMask((restore): Effect.Effect<Answer, E | E2> => {
+    return Effect.uninterruptibleMask((restore): Effect.Effect<SourcedAnswer, E | E2> => {
       const fiber = Fiber.getCurrent()!
       const until = now(fiber) + budgetMillis * 1000
       // From here to the place in the queue nothing yields: the turn is not gone before this caller is in it.
       const turn = this.turn(key)
-      const ask: Effect.Effect<Answer, E | E2> = Effect.flatMap(
-        attempt,
-        (answer): Effect.Effect<Answer, E | E2> => answer.wait === 0 ? Effect.succeed(answer) : pause(answer.wait)
+      const ask: Effect.Effect<SourcedAnswer, E | E2> = Effect.flatMap(
+        waiting.interruptible ? restore(attempt) : attempt,
+        (answer): Effect.Effect<SourcedAnswer, E | E2> =>
+          answer.wait === 0 ? Effect.succeed(answer) : pause(answer.wait)
       )
-      const pause = (wait: number): Effect.Effect<Answer, E | E2> => {
+      const pause = (wait: number): Effect.Effect<SourcedAnswer, E | E2> => {
         const readyAt = now(fiber) + wait
         if (readyAt > until) return Effect.fail(refuse(limitedBy, wait))
         turn.head = { cost, readyAt }
@@ -137,10 +140,20 @@ export class WaitingLine {
       }
       turn.cost += cost
       const place = { priority: 0, maxWaitMillis: budgetMillis }
+      const askInTurn = () =>
+        Effect.onExitPrimitive(ask, () => {
+          turn.head = undefined
+          return undefined
+        }, true)
       const inTurn = turn.queue.tryAcquire()
         ? Effect.onExitPrimitive(waiting.wait > 0 ? pause(waiting.wait) : ask, endTurn, true)
-        : queued(restore, turn.queue, place, () => Effect.onExitPrimitive(ask, () => turn.head = undefined, true), (refusal) =>
-          refuse(refusal === "waited-too-long" ? limitedBy : refusal, this.estimate(key, now(fiber), 0)))
+        : queued(
+          restore,
+          turn.queue,
+          place,
+          askInTurn,
+          (refusal) => refuse(refusal === "waited-too-long" ? limitedBy : refusal, this.estimate(key, now(fiber), 0))
+        )
       return Effect.onExitPrimitive(inTurn, () => {
         turn.cost -= cost
         if (turn.queue.inUse === 0) this.turns.delete(key)

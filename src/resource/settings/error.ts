@@ -4,6 +4,8 @@
  * @internal
  */
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import * as Redaction from "../../security/Redaction.ts"
 import type { Facts } from "./option.ts"
 
@@ -55,6 +57,17 @@ export const makeIssue = (issue: SettingsIssue): SettingsIssue => ({
 
 const count = (n: number, one: string, many: string): string => n === 1 ? `one ${one}` : `${n} ${many}`
 
+/** Texts for options that count something. A number is short enough to be shown, and so is a duration. */
+const describeCount = (text: string): string | undefined => {
+  if (isNumeric(text)) return text.length <= 12 ? `the number ${text.trim()}` : undefined
+  const duration = Duration.fromInput(text.trim() as Duration.Input)
+  return Option.isSome(duration)
+    ? `a duration of ${Duration.toSeconds(duration.value)} seconds`
+    : `${describeText(text)} that is not a number`
+}
+
+const describeText = (text: string): string => `text of ${count(text.length, "character", "characters")}`
+
 const isNumeric = (text: string): boolean => text.trim() !== "" && Number.isFinite(Number(text))
 
 /** Says what kind of value was given without showing it. Short numbers are shown, unless the option is secret. */
@@ -62,9 +75,7 @@ export const describeShape = (value: unknown, facts?: Facts): string => {
   switch (typeof value) {
     case "string":
       if (value === "") return "an empty text"
-      if (facts?.isNumber === true && isNumeric(value) && value.length <= 12) return `the number ${value.trim()}`
-      return `text of ${count(value.length, "character", "characters")}` +
-        (facts?.isNumber === true && !isNumeric(value) ? " that is not a number" : "")
+      return (facts?.isNumber === true ? describeCount(value) : undefined) ?? describeText(value)
     case "number":
       return facts === undefined || facts.isSecret === true || String(value).length > 12
         ? "a number"

@@ -102,11 +102,13 @@ const withoutEncodedCredentials = (rest: string): string => {
 
 type Groups = { readonly value: string }
 
-/** Keeps what stands before a value, and its quotes, so that JSON stays JSON. */
+const closing: Readonly<Record<string, string>> = { "[": "]", "{": "}" }
+
+/** Keeps what stands before a value, and its quotes or brackets, so that JSON stays readable. */
 const hideValue = (_: string, start: string, ...rest: ReadonlyArray<unknown>): string => {
   const { value } = rest[rest.length - 1] as Groups
-  const quote = /^\\{0,8}["']/.exec(value)?.[0] ?? ""
-  return start + quote + placeholder + quote
+  const opening = /^(?:\\{0,8}["']|[[{])/.exec(value)?.[0] ?? ""
+  return start + opening + placeholder + (closing[opening] ?? opening)
 }
 
 /** Hides what stands where secrets stand. */

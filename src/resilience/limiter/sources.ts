@@ -1,0 +1,119 @@
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { Algorithm } from "./Algorithm.ts"
+import { RateLimitStoreError } from "./errors.ts"
+import { guarded } from "./guarded.ts"
+import { makeMany, makeOne, type Memory, nowMicros } from "./memory.ts"
+import type { Answer, RateLimiterStore, Request } from "./Store.ts"
+
+/** An answer, and who gave it: only there it can be undone. */
+export interface SourcedAnswer extends Answer {
+  readonly from: "memory" | "store" | "nobody"
+}
+
+/** Where a limiter asks. */
+export interface Source<E> {
+  /** The states, where they are all in this process: then a call is one step, without an answer object. */
+  readonly memory: Memory | undefined
+  readonly consume: (key: string, cost: number) => Effect.Effect<SourcedAnswer, E>
+  readonly peek: (key: string, cost: number) => Effect.Effect<SourcedAnswer, E>
+  readonly refund: (key: string, cost: number, answer: SourcedAnswer) => Effect.Effect<void, E>
+  readonly keys: () => number
+  readonly storeErrors: () => number
+}
+
+interface LocalOperations {
+  readonly consume: (key: string, cost: number) => Effect.Effect<SourcedAnswer>
+  readonly peek: (key: string, cost: number) => Effect.Effect<SourcedAnswer>
+  readonly refund: (key: string, cost: number, answer: SourcedAnswer) => Effect.Effect<void>
+}
+
+const local = (memory: Memory): LocalOperations => ({
+  consume: (key, cost) =>
+    Effect.withFiber((fiber) => {
+      const now = nowMicros(fiber)
+      const wait = memory.tryTake(key, now, cost)
+      return Effect.succeed({ ...memory.look(key, now, cost), wait, from: "memory" as const })
+    }),
+  peek: (key, cost) =>
+    Effect.withFiber((fiber) =>
+      Effect.succeed({ ...memory.look(key, nowMicros(fiber), cost), from: "memory" as const })
+    ),
+  refund: (key, cost, answer) =>
+    Effect.withFiber((fiber) => {
+      memory.refund(key, nowMicros(fiber), cost, answer.at)
+      return Effect.void
+    })
+})
+
+/** States in this process: one, or one a key. */
+export const localSource = (algorithm: Algorithm, maxKeys: number | undefined): Source<never> => {
+  const memory = maxKeys === undefined ? makeOne(algorithm) : makeMany(algorithm, maxKeys)
+  return { memory, ...local(memory), keys: () => memory.size, storeErrors: () => 0 }
+}
+
+/** What happens to a call while the store is away. */
+export type OnStoreError = "open" | "closed" | "local"
+
+/** States in a store, asked for a limited time. */
+export const storeSource = (
+  store: Context.Service.Shape<typeof RateLimiterStore>,
+  options: {
+    readonly name: string
+    readonly algorithm: Algorithm
+    readonly maxKeys: number
+    readonly onStoreError: OnStoreError
+    readonly timeoutMillis: number
+  }
+): Source<RateLimitStoreError> => {
+  const { algorithm, name, onStoreError, timeoutMillis } = options
+  const memory = onStoreError === "local" ? makeMany(algorithm, options.maxKeys) : undefined
+  const fallback = memory === undefined ? undefined : local(memory)
+  let storeErrors = 0
+
+  const request = (key: string, cost: number): Request => ({ name, key, algorithm, cost })
+  const timedOut = () => new RateLimitStoreError({ strategy: name, reason: "timed-out" })
+  const nothing = () => Effect.void
+  const fromStore = (answer: Answer): SourcedAnswer => ({ ...answer, from: "store" })
+  const free: SourcedAnswer = { wait: 0, remaining: algorithm.capacity, reset: 0, at: 0, from: "nobody" }
+
+  const orElse = (
+    asked: Effect.Effect<Answer, RateLimitStoreError>,
+    instead: Effect.Effect<SourcedAnswer> | undefined
+  ): Effect.Effect<SourcedAnswer, RateLimitStoreError> =>
+    Effect.matchEffect(asked, {
+      onSuccess: (answer) => Effect.succeed(fromStore(answer)),
+      onFailure: (error) => {
+        storeErrors++
+        return instead ?? (onStoreError === "open" ? Effect.succeed(free) : Effect.fail(error))
+      }
+    })
+
+  return {
+    memory: undefined,
+    consume: (key, cost) => {
+      const asking = request(key, cost)
+      const asked = guarded(store.consume(asking), timeoutMillis, timedOut, (answer, why) =>
+        // A call that went ahead without the answer is a call all the same.
+        answer.wait > 0 || (why === "timed-out" && onStoreError !== "closed")
+          ? Effect.void
+          : store.refund(asking, answer.at))
+      return orElse(asked, fallback?.consume(key, cost))
+    },
+    peek: (key, cost) =>
+      orElse(guarded(store.peek(request(key, cost)), timeoutMillis, timedOut, nothing), fallback?.peek(key, cost)),
+    refund: (key, cost, answer) => {
+      if (answer.from === "nobody") return Effect.void
+      if (answer.from === "memory") return fallback?.refund(key, cost, answer) ?? Effect.void
+      return Effect.catch(
+        guarded(store.refund(request(key, cost), answer.at), timeoutMillis, timedOut, nothing),
+        (error) => {
+          storeErrors++
+          return onStoreError === "closed" ? Effect.fail(error) : Effect.void
+        }
+      )
+    },
+    keys: () => memory?.size ?? 0,
+    storeErrors: () => storeErrors
+  }
+}
