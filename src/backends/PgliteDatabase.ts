@@ -92,7 +92,7 @@ const fileProblem = (folder: string, cause: unknown): Explanation => {
     case "EEXIST":
       return {
         reason: "ConfigurationInvalid",
-        detail: `${folder} is not a directory (${code})`,
+        detail: `${folder} cannot be made: something on the way there is not a directory (${code})`,
         option,
         remedy: "Set DATABASE_DATA_DIR to a directory; it is created when missing."
       }

@@ -105,6 +105,16 @@ export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.S
 ).pipe(Layer.provide(Settings.layer))
 
 /**
+ * The database with all settings given: for tools that decode them themselves.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFor = (
+  settings: Effect.Effect<Settings.Settings["Service"], Settings.SettingsError>
+): Layer.Layer<Database | SqlClient, ResourceError, Status> => PgDatabase.layer(backend, settings)
+
+/**
  * The database with settings given in code; what is left out has its default.
  *
  * @category layers

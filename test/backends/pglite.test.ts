@@ -41,7 +41,7 @@ describe("PGlite's directory", () => {
       fs.writeFileSync(file, "")
       const error = yield* startError(PgliteDatabase.layerWith({ data_dir: path.join(file, "data") }))
       assert.strictEqual(error.reason, "ConfigurationInvalid")
-      assert.match(error.message, /is not a directory \(ENOTDIR\)[\s\S]*option: database\.data_dir\n.*remedy: Set DATABASE_DATA_DIR/)
+      assert.match(error.message, /cannot be made: something on the way there is not a directory[^]*option: database\.data_dir\n.*remedy: Set DATABASE_DATA_DIR/)
     }))
 })
 

@@ -3,7 +3,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as fc from "fast-check"
 import * as RateLimiter from "../../src/resilience/RateLimiter.ts"
-import { algorithms, compare, plan } from "../support/RateLimiterModel.ts"
+import { algorithms } from "../support/RateLimiterAlgorithms.ts"
+import { compare, plan } from "../support/RateLimiterModel.ts"
 
 /** A clock that is set to the microsecond. */
 const makeClock = Effect.map(Clock.Clock, (real) => {

@@ -14,8 +14,8 @@ import { jsonErrorOffset } from "../../src/resource/settings/json.ts"
 const load = Effect.fnUntraced(function*(name: string, text: string | undefined) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const file = path.join(yield* fs.makeTempDirectoryScoped(), name)
-  if (text !== undefined) yield* fs.writeFileString(file, text)
+  const file = path.join(yield* Effect.orDie(fs.makeTempDirectoryScoped()), name)
+  if (text !== undefined) yield* Effect.orDie(fs.writeFileString(file, text))
   return yield* Settings.load.pipe(
     Effect.provide(Settings.layerFile(file)),
     Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env: {} })),
@@ -154,7 +154,7 @@ describe("Settings.layerFile", () => {
         `x-${i}: &a${i} [${Array(10).fill(i === 0 ? "1" : `*a${i - 1}`)}]`)
       const { lines } = yield* refused("app.yaml", levels.join("\n"))
       assert.deepStrictEqual(lines, [
-        "app.yaml (file app.yaml): expected valid YAML, got an alias that cannot be resolved"
+        "app.yaml (file app.yaml): expected valid YAML, got aliases that would fill the memory"
       ])
     }).pipe(Effect.provide(NodeServices.layer)))
 
@@ -165,7 +165,8 @@ describe("Settings.layerFile", () => {
         "app.json (file app.json): expected a file of at most 1 MiB, got a file of 1048578 characters"
       ])
       const fs = yield* FileSystem.FileSystem
-      const folder = yield* fs.makeTempDirectoryScoped({ suffix: ".yaml" })
+      const folder = `${yield* fs.makeTempDirectoryScoped()}.yaml`
+      yield* Effect.acquireRelease(fs.makeDirectory(folder), () => Effect.ignore(fs.remove(folder)))
       const error = yield* Effect.flip(Effect.provide(Settings.load, Settings.layerFile(folder)))
       assert.strictEqual(error.issues[0]?.expected, "a file of settings")
     }).pipe(Effect.provide(NodeServices.layer)))

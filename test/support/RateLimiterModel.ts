@@ -120,14 +120,6 @@ const makeModel = (algorithm: RateLimiter.Algorithm): Model => {
   }
 }
 
-export const algorithms: Record<string, (o: RateLimiter.BurstOptions) => RateLimiter.Algorithm> = {
-  "token bucket": RateLimiter.tokenBucket,
-  GCRA: RateLimiter.gcra,
-  "fixed window": RateLimiter.fixedWindow,
-  "sliding window log": RateLimiter.slidingWindowLog,
-  "sliding window counter": RateLimiter.slidingWindowCounter
-}
-
 export interface Command {
   readonly type: "consume" | "peek" | "refund" | "advance"
   readonly key: "a" | "b"

@@ -207,7 +207,7 @@ const rules: ReadonlyArray<Rule> = [
       }
       : undefined,
   (text, _, plan) =>
-    says("Protocol error")(text)
+    says("Unknown RESP type", "Protocol error")(text)
       ? {
         reason: "ConfigurationInvalid",
         detail: `what listens at ${Plan.describe(plan)} does not speak the Redis protocol`,

@@ -80,8 +80,7 @@ export const startHedged = <A, E, R>(
     alive.add(fiber)
     fiber.addObserver((exit) => {
       alive.delete(fiber)
-      if (callerLeft) return
-      onEnd(exit)
+            onEnd(exit)
       if (outcome !== undefined && alive.size === 0) finish()
     })
   }

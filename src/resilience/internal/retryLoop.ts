@@ -89,7 +89,7 @@ const attempt = (self: Any, plan: Plan, again: (unwanted: Unwanted) => Any): Any
       return Effect.failCause(cause)
     }
     // An inner budget has said that there shall be no other attempt.
-    if (false) return Effect.failCause(cause)
+    if (first.error instanceof RetryBudgetExhaustedError) return Effect.failCause(cause)
     const asked = plan.judgeFailure(first.error, cause)
     return asked < 0 ? Effect.failCause(cause) : again({ failed: true, error: first.error, asked })
   }

@@ -5,8 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import { makeIssue, SettingsError } from "./error.ts"
-import { describeShape } from "./error.ts"
+import { describeShape, makeIssue, SettingsError } from "./error.ts"
 import { jsonErrorOffset } from "./json.ts"
 
 /** The parsed content of a file of settings. */
@@ -64,6 +63,11 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
         throw failure(path, "valid YAML", `${what} at ${position(text, mistake.pos[0])}`)
       }
       yaml.visit(document, {
+        Alias: (_, node) => {
+          if (node.resolve(document) === undefined) {
+            throw failure(path, "valid YAML", `${yamlMistakes["BAD_ALIAS"]} at ${position(text, node.range?.[0] ?? 0)}`)
+          }
+        },
         Scalar: (_, node) => {
           // A password such as 007 or 1e3 is a number to YAML: numbers that are not written as they print stay text.
           if (typeof node.value === "number" && node.source !== undefined && String(node.value) !== node.source) {
@@ -74,7 +78,7 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
       return document.toJS({ maxAliasCount: 100 }) as unknown
     },
     catch: (cause) =>
-      cause instanceof SettingsError ? cause : failure(path, "valid YAML", "an alias that cannot be resolved")
+      cause instanceof SettingsError ? cause : failure(path, "valid YAML", "aliases that would fill the memory")
   })
 })
 
