@@ -15,7 +15,7 @@ import { chart } from "./harness/chart.ts"
 import type { Bytes, Times } from "./harness/child.ts"
 import { writePicture, writeSection } from "./harness/docs.ts"
 import { goalLine, machine, metricName, resultTable } from "./harness/format.ts"
-import { goals, type GoalResult, type Measured, type Result, results } from "./harness/statistics.ts"
+import { type GoalResult, goals, type Measured, type Result, results } from "./harness/statistics.ts"
 import { isSuiteName, type SuiteName, suites } from "./suites.ts"
 
 const names = Object.keys(suites) as Array<SuiteName>
@@ -27,7 +27,9 @@ const usage = () => {
   console.log(`  ${"all".padEnd(width)}  Every suite, one after the other.`)
 }
 
-const bundle = async (name: SuiteName): Promise<{ readonly child: string; readonly suite: string; readonly folder: string }> => {
+const bundle = async (
+  name: SuiteName
+): Promise<{ readonly child: string; readonly suite: string; readonly folder: string }> => {
   const folder = join(root, ".cache/bench", name)
   rmSync(folder, { recursive: true, force: true })
   await build({
@@ -40,7 +42,6 @@ const bundle = async (name: SuiteName): Promise<{ readonly child: string; readon
     platform: "node",
     target: "node20",
     packages: "external",
-    sourcemap: "inline",
     logLevel: "warning"
   })
   return { folder, child: join(folder, "child.js"), suite: join(folder, "suite.js") }
@@ -66,7 +67,7 @@ const measure = <A>(name: SuiteName, files: { child: string; suite: string; fold
     const { end, show } = progress(name)
     const child = fork(files.child, [files.suite, mode, out], {
       cwd: root,
-      execArgv: [...flags[mode], "--enable-source-maps"],
+      execArgv: flags[mode],
       env: { ...process.env, BENCH_QUICK: quick ? "1" : "" }
     })
     child.on("message", (line) => show(String(line)))

@@ -5,6 +5,8 @@ export const suites = {
   "timeout": "A call that ends in time, without waiting and after a wait.",
   "bulkhead": "A call that finds a place, and the rejection of a full bulkhead.",
   "rate-limiter": "A call that finds a token in memory, and the rejection of an empty bucket.",
+  "policy": "Retry, circuit breaker, bulkhead and time-out together.",
+  "memory": "What limiters, breakers and bulkheads keep for a key."
 } as const
 
 export type SuiteName = keyof typeof suites

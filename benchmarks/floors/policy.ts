@@ -45,5 +45,6 @@ export const make = (options: {
       })
       return Effect.suspend(() => Fiber.interrupt(fiber))
     })
-  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Open | Full | TimedOut, R> => retry(attempt(self))
+  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Open | Full | TimedOut, R> =>
+    retry(attempt(self))
 }

@@ -47,7 +47,9 @@ export const chart = (title: string, metric: Metric, subtitle: string, results: 
       const end = labelWidth + scale(Math.max(median, Math.min(max, longest * 1.04)))
       parts.push(
         `<text x="${labelWidth - 10}" y="${y + 14}" text-anchor="end">${escape(result.case)}</text>`,
-        `<rect class="${result.role}" x="${labelWidth}" y="${y + 2}" width="${scale(median).toFixed(1)}" height="15" rx="2"/>`,
+        `<rect class="${result.role}" x="${labelWidth}" y="${y + 2}" width="${
+          scale(median).toFixed(1)
+        }" height="15" rx="2"/>`,
         `<line class="spread" x1="${(labelWidth + scale(min)).toFixed(1)}" x2="${
           (labelWidth + scale(max)).toFixed(1)
         }" y1="${y + 9.5}" y2="${y + 9.5}"/>`,

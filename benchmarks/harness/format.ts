@@ -27,9 +27,9 @@ export const times = (value: number | null): string => value === null ? "" : `${
 
 export const machine = (): string => {
   const all = cpus()
-  return `${all[0]?.model.trim() ?? "unknown processor"}, ${all.length} cores; Node ${process.versions.node}, ${process.platform}; ${
-    new Date().toISOString().slice(0, 10)
-  }`
+  return `${
+    all[0]?.model.trim() ?? "unknown processor"
+  }, ${all.length} cores; Node ${process.versions.node}, ${process.platform}; ${new Date().toISOString().slice(0, 10)}`
 }
 
 export const metricName: Record<Metric, string> = { cpu: "CPU time", wall: "wall time", bytes: "bytes" }
@@ -50,7 +50,8 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
 /** One table for all groups of a suite. The smallest and largest round are those of the suite's own metric. */
 export const resultTable = (metric: Metric, results: ReadonlyArray<Result>, bytesTitle: string): string => {
   const withBytes = results.some(({ bytesPerCall }) => bytesPerCall !== null)
-  const minMax = (shown: Metric, spread: Spread) => shown === metric ? ` (${nanos(spread.min)} - ${nanos(spread.max)})` : ""
+  const minMax = (shown: Metric, spread: Spread) =>
+    shown === metric ? ` (${nanos(spread.min)} - ${nanos(spread.max)})` : ""
   const head = ["what", "", "CPU time", "wall time", "x floor", "x ours"]
   const rows = results.map((result, index) => {
     const { bytesPerCall, cpuNanos, group, ratioToFloor, ratioToOurs, role, wallNanos } = result

@@ -63,7 +63,8 @@ export const measureTime = async (cases: ReadonlyArray<Case>, options: Options):
   const measured: Array<Measured> = []
   for (const group of groupsOf(cases)) {
     options.progress(`${group[0]!.group}: warming up`)
-    const ready: Array<{ readonly one: Case; readonly take: () => Promise<Sample>; readonly samples: Array<Sample> }> = []
+    const ready: Array<{ readonly one: Case; readonly take: () => Promise<Sample>; readonly samples: Array<Sample> }> =
+      []
     for (const one of group) ready.push({ one, take: await prepare(one, options), samples: [] })
     const extra = group.some((one) => "run" in one) ? settling : 0
     for (let round = -extra; round < options.rounds; round++) {

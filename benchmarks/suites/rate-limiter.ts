@@ -34,8 +34,11 @@ const admitted = async (): Promise<Array<Case>> => {
     effect("seaworthy", "ours", () => RateLimiter.protect(Work.quick, limiter)),
     effect("floor", "floor", () => floor(Work.quick)),
     effect("no limiter", "bare", () => Work.quick),
-    effect("effect RateLimiter", "peer", () =>
-      Effect.andThen(theirs.consume({ ...plenty, algorithm: "token-bucket", key: "key" }), Work.quick)),
+    effect(
+      "effect RateLimiter",
+      "peer",
+      () => Effect.andThen(theirs.consume({ ...plenty, algorithm: "token-bucket", key: "key" }), Work.quick)
+    ),
     promise("rate-limiter-flexible, fixed window", "peer", async () => {
       await other.consume("key")
       return Work.quickPromise()
@@ -52,8 +55,11 @@ const rejected = async (): Promise<Array<Case>> => {
   return [
     effect("seaworthy", "ours", () => Work.handled(RateLimiter.protect(Work.quick, limiter))),
     effect("floor", "floor", () => Work.handled(floor(Work.quick))),
-    effect("effect RateLimiter", "peer", () =>
-      Work.handled(theirs.consume({ ...one, algorithm: "token-bucket", key: "key" }))),
+    effect(
+      "effect RateLimiter",
+      "peer",
+      () => Work.handled(theirs.consume({ ...one, algorithm: "token-bucket", key: "key" }))
+    ),
     promise("rate-limiter-flexible, fixed window", "peer", Work.handledPromise(() => other.consume("key")))
   ]
 }
@@ -75,8 +81,11 @@ const keyed = async (): Promise<Array<Case>> => {
   const [a, b, c] = [keysOf(1000), keysOf(1000), keysOf(1000)]
   return [
     effect("seaworthy", "ours", () => RateLimiter.protect(Work.quick, RateLimiter.forKey(limiter, a()))),
-    effect("effect RateLimiter", "peer", () =>
-      Effect.andThen(theirs.consume({ ...plenty, algorithm: "token-bucket", key: b() }), Work.quick)),
+    effect(
+      "effect RateLimiter",
+      "peer",
+      () => Effect.andThen(theirs.consume({ ...plenty, algorithm: "token-bucket", key: b() }), Work.quick)
+    ),
     promise("rate-limiter-flexible, fixed window", "peer", async () => {
       await other.consume(c())
       return Work.quickPromise()
@@ -118,7 +127,7 @@ export const suite: Suite = {
   goals: [
     { group: groups.admitted, ratio: 1.5 },
     { group: groups.rejected, ratio: 1.5 },
-    { group: groups.keys, of: "10,000 keys", against: "10 keys", ratio: 1.5 }
+    { group: groups.keys, of: "10,000 keys", against: "10 keys", ratio: 2 }
   ],
   make: async () => ({
     cases: [

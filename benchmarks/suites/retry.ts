@@ -39,12 +39,21 @@ const atTheCall = (): Array<Case> => {
   const { effect, promise } = group(groups.inPlace)
   return [
     effect("seaworthy", "ours", () => Work.quick.pipe(Retry.retry({ times: 3 }))),
-    effect("seaworthy, with a schedule", "ours", () =>
-      Work.quick.pipe(Retry.retry({ times: 3, schedule: Retry.exponential({ base: "100 millis", max: "5 seconds" }) }))),
+    effect(
+      "seaworthy, with a schedule",
+      "ours",
+      () =>
+        Work.quick.pipe(
+          Retry.retry({ times: 3, schedule: Retry.exponential({ base: "100 millis", max: "5 seconds" }) })
+        )
+    ),
     effect("floor", "floor", () => Floor.make(3, 100)(Work.quick)),
     effect("effect retry", "peer", () => Work.quick.pipe(Effect.retry({ times: 3 }))),
-    effect("effect retry, with a schedule", "peer", () =>
-      Work.quick.pipe(Effect.retry({ times: 3, schedule: Schedule.exponential("100 millis") }))),
+    effect(
+      "effect retry, with a schedule",
+      "peer",
+      () => Work.quick.pipe(Effect.retry({ times: 3, schedule: Schedule.exponential("100 millis") }))
+    ),
     promise("p-retry", "peer", () => pRetry(Work.quickPromise, { retries: 3, minTimeout: 100 }))
   ]
 }
@@ -66,7 +75,8 @@ const afterOneFailure = (): Array<Case> => {
 }
 
 export const suite: Suite = {
-  about: "The work ends at once. The last group fails at every other attempt and is tried again without a wait; its floor " +
+  about:
+    "The work ends at once. The last group fails at every other attempt and is tried again without a wait; its floor " +
     "is one `Effect.catch`, without a schedule.",
   metric: "cpu",
   goals: [{ group: groups.once, ratio: 1.5 }, { group: groups.inPlace, ratio: 1.5 }],

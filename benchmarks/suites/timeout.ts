@@ -42,7 +42,8 @@ const atTheCall = (): Array<Case> => {
 }
 
 export const suite: Suite = {
-  about: "The work ends in time: what is measured is the fiber it runs in and, when it waits, the timer that is set and " +
+  about:
+    "The work ends in time: what is measured is the fiber it runs in and, when it waits, the timer that is set and " +
     "cleared. A floor and ours interrupt late work and wait for it; p-timeout and cockatiel leave it running.",
   metric: "cpu",
   goals: Object.values(groups).map((group) => ({ group, ratio: 1.5 })),

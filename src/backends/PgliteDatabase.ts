@@ -57,15 +57,15 @@ import { codeOf, Explained, messageOf, type Place } from "./internal/pgErrors.ts
 import * as Transport from "./internal/pgliteTransport.ts"
 
 /**
- * The section `database` with every option optional, the section `connection_pool`, and what only code can set.
+ * The section `database` with every option optional, the sections that it shares with others, and what only code can set.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options
-  extends NonNullable<Settings.Values["database"]>, Omit<PgDatabase.CodeOptions, "readOnly">
-{
+export interface Options extends NonNullable<Settings.Values["database"]>, Omit<PgDatabase.CodeOptions, "readOnly"> {
   readonly pool?: Settings.Values["connection_pool"]
+  readonly monitoring?: Settings.Values["monitoring"]
+  readonly lifecycle?: Settings.Values["lifecycle"]
 }
 
 interface Target {
@@ -215,10 +215,11 @@ const backend: PgDatabase.Backend<Target> = {
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.SettingsError, Status> = PgDatabase.layer(
-  backend,
-  Settings.Settings
-).pipe(Layer.provide(Settings.layer))
+export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.SettingsError, Status> = PgDatabase
+  .layer(
+    backend,
+    Settings.Settings
+  ).pipe(Layer.provide(Settings.layer))
 
 /**
  * The embedded database with settings given in code; what is left out has its default.
@@ -227,10 +228,10 @@ export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.S
  * @since 0.1.0
  */
 export const layerWith = (options: Options): Layer.Layer<Database | SqlClient, ResourceError, Status> => {
-  const { migrationLockTimeout, migrationTimeout, pool, ...database } = options
+  const { lifecycle, migrationLockTimeout, migrationTimeout, monitoring, pool, ...database } = options
   return PgDatabase.layer(
     backend,
-    Settings.make({ database: { ...database, driver: "pglite" }, connection_pool: pool }),
+    Settings.make({ database: { ...database, driver: "pglite" }, connection_pool: pool, lifecycle, monitoring }),
     { migrationLockTimeout, migrationTimeout }
   )
 }

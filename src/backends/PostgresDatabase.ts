@@ -49,13 +49,15 @@ import * as PgDatabase from "./internal/pgDatabase.ts"
 import * as PostgresTarget from "./internal/postgresTarget.ts"
 
 /**
- * The section `database` with every option optional, the section `connection_pool`, and what only code can set.
+ * The section `database` with every option optional, the sections that it shares with others, and what only code can set.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options extends NonNullable<Settings.Values["database"]>, PgDatabase.CodeOptions {
   readonly pool?: Settings.Values["connection_pool"]
+  readonly monitoring?: Settings.Values["monitoring"]
+  readonly lifecycle?: Settings.Values["lifecycle"]
 }
 
 const backend: PgDatabase.Backend<PostgresTarget.Target> = {
@@ -99,20 +101,11 @@ const backend: PgDatabase.Backend<PostgresTarget.Target> = {
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.SettingsError, Status> = PgDatabase.layer(
-  backend,
-  Settings.Settings
-).pipe(Layer.provide(Settings.layer))
-
-/**
- * The database with all settings given: for tools that decode them themselves.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerFor = (
-  settings: Effect.Effect<Settings.Settings["Service"], Settings.SettingsError>
-): Layer.Layer<Database | SqlClient, ResourceError, Status> => PgDatabase.layer(backend, settings)
+export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.SettingsError, Status> = PgDatabase
+  .layer(
+    backend,
+    Settings.Settings
+  ).pipe(Layer.provide(Settings.layer))
 
 /**
  * The database with settings given in code; what is left out has its default.
@@ -121,10 +114,10 @@ export const layerFor = (
  * @since 0.1.0
  */
 export const layerWith = (options: Options): Layer.Layer<Database | SqlClient, ResourceError, Status> => {
-  const { migrationLockTimeout, migrationTimeout, pool, readOnly, ...database } = options
+  const { lifecycle, migrationLockTimeout, migrationTimeout, monitoring, pool, readOnly, ...database } = options
   return PgDatabase.layer(
     backend,
-    Settings.make({ database: { ...database, driver: "postgres" }, connection_pool: pool }),
+    Settings.make({ database: { ...database, driver: "postgres" }, connection_pool: pool, lifecycle, monitoring }),
     { migrationLockTimeout, migrationTimeout, readOnly }
   )
 }

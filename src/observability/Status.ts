@@ -355,14 +355,17 @@ export const layer: Layer.Layer<Status> = Layer.effect(Status, make)
 export const track: {
   (operation: Operation): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, operation: Operation): Effect.Effect<A, E, R>
-} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, operation: Operation): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    const start = clock.monotonicTimeNanosUnsafe()
-    return Effect.onExitPrimitive(self, (exit) => {
-      if (Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) {
-        operation.record(Exit.isSuccess(exit), Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6)
-      }
-      return undefined
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, operation: Operation): Effect.Effect<A, E, R> =>
+    Effect.withFiber((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const start = clock.monotonicTimeNanosUnsafe()
+      return Effect.onExitPrimitive(self, (exit) => {
+        if (Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) {
+          operation.record(Exit.isSuccess(exit), Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6)
+        }
+        return undefined
+      })
     })
-  }))
+)

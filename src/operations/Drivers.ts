@@ -61,12 +61,15 @@ const load = <A>(resource: ResourceId, option: string, packages: ReadonlyArray<s
   Effect.tryPromise({
     try: load,
     catch: (cause) => {
-      const missing = typeof cause === "object" && cause !== null && "code" in cause && cause.code === "ERR_MODULE_NOT_FOUND"
+      const missing = typeof cause === "object" && cause !== null && "code" in cause &&
+        cause.code === "ERR_MODULE_NOT_FOUND"
       return new ResourceError({
         resource,
         phase: "validate",
         reason: "ConfigurationInvalid",
-        detail: missing ? `its driver needs ${packages.join(" and ")}, which is not installed` : "its driver could not be loaded",
+        detail: missing
+          ? `its driver needs ${packages.join(" and ")}, which is not installed`
+          : "its driver could not be loaded",
         option,
         remedy: missing ? `Run: npm install ${packages.join(" ")}` : undefined,
         attempts: 1,
@@ -85,27 +88,28 @@ const cacheLayer: Layer.Layer<CacheStore.CacheStore, Failure, Status> = Layer.un
   })
 ).pipe(Layer.provide(Settings.layer))
 
-const databaseLayer: Layer.Layer<Database | SqlClient, Failure, Status | FileSystem.FileSystem | Path.Path> = Layer.unwrap(
-  Effect.gen(function*() {
-    const settings = yield* Settings.Settings
-    if (settings.database.driver === "postgres") {
-      const { PostgresDatabase } = yield* load(
+const databaseLayer: Layer.Layer<Database | SqlClient, Failure, Status | FileSystem.FileSystem | Path.Path> = Layer
+  .unwrap(
+    Effect.gen(function*() {
+      const settings = yield* Settings.Settings
+      if (settings.database.driver === "postgres") {
+        const { PostgresDatabase } = yield* load(
+          "database",
+          "database.driver",
+          ["@effect/sql-pg"],
+          () => import("../backends/postgres.ts")
+        )
+        return PostgresDatabase.layer
+      }
+      const { PgliteDatabase } = yield* load(
         "database",
         "database.driver",
-        ["@effect/sql-pg"],
-        () => import("../backends/postgres.ts")
+        ["@electric-sql/pglite", "@effect/sql-pg"],
+        () => import("../backends/pglite.ts")
       )
-      return PostgresDatabase.layer
-    }
-    const { PgliteDatabase } = yield* load(
-      "database",
-      "database.driver",
-      ["@electric-sql/pglite", "@effect/sql-pg"],
-      () => import("../backends/pglite.ts")
-    )
-    return PgliteDatabase.layer
-  })
-).pipe(Layer.provide(Settings.layer))
+      return PgliteDatabase.layer
+    })
+  ).pipe(Layer.provide(Settings.layer))
 
 /**
  * Filesystem, cache and database, each by its configured driver.

@@ -7,7 +7,6 @@ import * as Main from "./Main.ts"
 
 Main.runMain(
   Effect.provide(
-    // oxlint-disable-next-line no-restricted-properties -- the edge of the process
     Command.run({ args: process.argv.slice(2), environment: process.env }),
     NodeServices.layer
   ),

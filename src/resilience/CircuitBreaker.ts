@@ -47,91 +47,28 @@
  * ```
  */
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
 import type * as Stream from "effect/Stream"
 import { KeyedCells, SingleCell } from "./circuit/Cells.ts"
-import type { Settings } from "./circuit/Circuit.ts"
-import { Core, type CoreOptions } from "./circuit/Core.ts"
-import type { Driver, Metrics, State, Totals, Transition } from "./circuit/Driver.ts"
+import { Core } from "./circuit/Core.ts"
+import type { Metrics, State, Totals, Transition } from "./circuit/Driver.ts"
+import { type CircuitBreaker, type Keyed, keyed as keyedHandle, KeyedTypeId, single, TypeId } from "./circuit/Handle.ts"
 import { CircuitBreakerOpenError } from "./circuit/OpenError.ts"
+import { compile, type KeyedOptions, type Options } from "./circuit/Options.ts"
 import type { Snapshot } from "./circuit/Snapshot.ts"
 import * as Rule from "./circuit/TripRule.ts"
-import { between, finiteMillis, integerAtLeast, positiveMillis } from "./internal/options.ts"
-import * as Outcome from "./Outcome.ts"
+import { integerAtLeast } from "./internal/options.ts"
+import type * as Outcome from "./Outcome.ts"
 
 export { CircuitBreakerOpenError }
+export type { CircuitBreaker, Keyed }
+export type { HalfOpenOptions, KeyedOptions, Options, RampUpOptions } from "./circuit/Options.ts"
 export type { Metrics, Snapshot, State, Totals, Transition }
 export type { StateTag } from "./circuit/Driver.ts"
 export type { TripRule, WindowInput } from "./circuit/TripRule.ts"
-
-const TypeId = "~seaworthy/CircuitBreaker"
-const KeyedTypeId = "~seaworthy/CircuitBreaker/Keyed"
-
-/** One circuit: made by `make`, or one key of a `Keyed` seen through `at`. */
-export interface CircuitBreaker {
-  readonly [TypeId]: Driver
-  readonly name: string
-  /** The key that it stands for, under a keyed breaker; otherwise empty. */
-  readonly key: string
-}
-
-/** One circuit a key, all with the same options. */
-export interface Keyed {
-  readonly [KeyedTypeId]: Core
-  readonly name: string
-}
-
-/** How a circuit comes back from open. */
-export interface HalfOpenOptions {
-  /** Probes in flight at a time: at least 1. Default 1. */
-  readonly permitted?: number | undefined
-  /** Probes that have to succeed for the circuit to close: at least 1. Default: as many as `permitted`. */
-  readonly successes?: number | undefined
-  /** Probes that have to fail (or be slow, where slowness is judged) for it to open again: at least 1. Default 1. */
-  readonly failures?: number | undefined
-  /** How long a probe may take before another caller may have its place: finite, above zero. Default 30 seconds. */
-  readonly lease?: Duration.Input | undefined
-}
-
-/** Admits a rising share of the calls after closing, so that a weak dependency is not buried again. */
-export interface RampUpOptions {
-  /** How long it takes until all calls are admitted: finite, above zero. */
-  readonly duration: Duration.Input
-  /** Share of calls admitted right after closing, 0 to 1. Default 0.1. */
-  readonly from?: number | undefined
-}
-
-/** What a breaker may be told. Every field but the name has a default. */
-export interface Options {
-  /** Stands in errors, transitions and reports. */
-  readonly name: string
-  /** When the circuit opens. Default `consecutive(5)`. */
-  readonly trip?: Rule.TripRule | undefined
-  /**
-   * How long it stays open: a finite duration above zero, or a schedule whose n-th delay is that of the n-th opening in a
-   * row. A backoff starts over when the circuit stayed closed for as long as it was last open. Default 1 minute.
-   */
-  readonly openTime?: Duration.Input | Schedule.Schedule<unknown, number> | undefined
-  /** Longest open time that the `retryAfter` of a failure may ask for. It can only lengthen. Default 1 hour. */
-  readonly maxRetryAfter?: Duration.Input | undefined
-  readonly halfOpen?: HalfOpenOptions | undefined
-  /** Default: none, all calls are admitted at once after closing. */
-  readonly rampUp?: RampUpOptions | undefined
-  /** Judges a call's exit. Default `Outcome.classify`. */
-  readonly classify?: Outcome.Classify | undefined
-}
-
-/** What a keyed breaker may be told. */
-export interface KeyedOptions extends Options {
-  /** A key that was not used for so long is forgotten (after at most twice as long). Default 1 hour. */
-  readonly idleTimeToLive?: Duration.Input | undefined
-  /** Keys in memory: at least 2. Those not used for longest make room. Default 10000. */
-  readonly maxKeys?: number | undefined
-}
 
 /** Opens after `failures` (at least 1) failures in a row, in order of completion. */
 export const consecutive = (failures: number): Rule.TripRule => Rule.consecutive(failures)
@@ -174,34 +111,6 @@ export const slowCallRate = (options: {
     minimum: options.minimum
   })
 
-const finite = (name: string, value: Duration.Input): number => {
-  positiveMillis(name, value)
-  return finiteMillis(name, value)
-}
-
-const compile = (options: Options): Omit<CoreOptions, "cells" | "keyed"> => {
-  const { halfOpen, openTime, rampUp } = options
-  const permitted = integerAtLeast("halfOpen.permitted", 1, halfOpen?.permitted ?? 1)
-  const settings: Settings = {
-    rule: options.trip ?? consecutive(5),
-    permitted,
-    successes: integerAtLeast("halfOpen.successes", 1, halfOpen?.successes ?? permitted),
-    failures: integerAtLeast("halfOpen.failures", 1, halfOpen?.failures ?? 1),
-    leaseMillis: finite("halfOpen.lease", halfOpen?.lease ?? "30 seconds"),
-    rampMillis: rampUp === undefined ? 0 : finite("rampUp.duration", rampUp.duration),
-    rampFrom: between("rampUp.from", 0, 1, rampUp?.from ?? 0.1)
-  }
-  return {
-    name: options.name,
-    settings,
-    openTime: Schedule.isSchedule(openTime)
-      ? openTime as Schedule.Schedule<unknown, number>
-      : finite("openTime", openTime ?? "1 minute"),
-    maxRetryAfterMillis: finiteMillis("maxRetryAfter", options.maxRetryAfter ?? "1 hour"),
-    classify: options.classify ?? Outcome.classify
-  }
-}
-
 /**
  * Makes a breaker with one circuit, closed.
  *
@@ -213,7 +122,7 @@ export const make = (options: Options): Effect.Effect<CircuitBreaker> =>
     const cells = new SingleCell(compiled.settings.rule)
     return Effect.map(
       Core.make({ ...compiled, cells, keyed: false }),
-      (core): CircuitBreaker => ({ [TypeId]: core, name: options.name, key: "" })
+      single
     )
   })
 
@@ -234,11 +143,11 @@ export const keyed = (options: KeyedOptions): Effect.Effect<Keyed> =>
     const cells = new KeyedCells(
       compiled.settings.rule,
       integerAtLeast("maxKeys", 2, options.maxKeys ?? 10_000),
-      finite("idleTimeToLive", options.idleTimeToLive ?? "1 hour")
+      Rule.positiveFinite("idleTimeToLive", options.idleTimeToLive ?? "1 hour")
     )
     return Effect.map(
       Core.make({ ...compiled, cells, keyed: true }),
-      (core): Keyed => ({ [KeyedTypeId]: core, name: options.name })
+      keyedHandle
     )
   })
 
@@ -253,7 +162,7 @@ export const at: {
 } = dual(2, (self: Keyed, key: string): CircuitBreaker => ({ [TypeId]: self[KeyedTypeId], name: self.name, key }))
 
 /** The circuits of a keyed breaker that are in memory. A key that is not in it is closed. */
-export const states = (self: Keyed): Effect.Effect<ReadonlyMap<string, State>> => self[KeyedTypeId].states()
+export const states = (self: Keyed): Effect.Effect<ReadonlyMap<string, State>> => self[KeyedTypeId].states
 
 /** What one call may say differently. */
 export interface ProtectOptions<A, E> {

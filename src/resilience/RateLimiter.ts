@@ -47,14 +47,15 @@
  * ```
  */
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Types from "effect/Types"
 import { integerAtLeast, nonNegativeMillis, positiveMillis } from "./internal/options.ts"
 import type { Algorithm } from "./limiter/Algorithm.ts"
 import type { RateLimitExceededError, RateLimitStoreError } from "./limiter/errors.ts"
-import { type Call, Grant as GrantImpl, Limiter } from "./limiter/limiter.ts"
+import type { Grant as GrantImpl } from "./limiter/limiter.ts"
+import { type Call, Limiter } from "./limiter/limiter.ts"
 import { localSource, type OnStoreError, storeSource } from "./limiter/sources.ts"
 import { RateLimiterStore } from "./limiter/Store.ts"
 

@@ -42,7 +42,7 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -142,21 +142,24 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
   ResourceError,
   Exclude<Exclude<R, Scope.Scope>, Reactivity.Reactivity> | Exclude<Status, Reactivity.Reactivity>
 > =>
-  Layer.unwrap(Effect.map(Reactivity.Reactivity, (reactivity) =>
-    ManagedResource.layerContext(definition, (handle) =>
-      Client.make(handle, dialect).pipe(
-        Effect.provideService(Reactivity.Reactivity, reactivity),
-        Effect.map((sql) =>
-          Context.make(Database, {
-            driver: dialect.driver,
-            sql,
-            migrated: Effect.map(handle.connection, ({ migrations }) => migrations),
-            ping: ping(sql)
-          }).pipe(Context.add(SqlClient.SqlClient, sql))
-        )
-      )))).pipe(
-      Layer.provide(Reactivity.layer)
-    )
+  Layer.unwrap(
+    Effect.map(Reactivity.Reactivity, (reactivity) =>
+      ManagedResource.layerContext(definition, (handle) =>
+        Client.make(handle, dialect).pipe(
+          Effect.provideService(Reactivity.Reactivity, reactivity),
+          Effect.map((sql) =>
+            Context.make(Database, {
+              driver: dialect.driver,
+              sql,
+              migrated: Effect.map(handle.connection, ({ migrations }) =>
+                migrations),
+              ping: ping(sql)
+            }).pipe(Context.add(SqlClient.SqlClient, sql))
+          )
+        )))
+  ).pipe(
+    Layer.provide(Reactivity.layer)
+  )
 
 const ping = (sql: SqlClient.SqlClient): Effect.Effect<Duration.Duration, SqlError> =>
   Effect.clockWith((clock: Clock.Clock) => {

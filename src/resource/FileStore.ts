@@ -64,7 +64,14 @@ import * as Settings from "./Settings.ts"
  * @category models
  * @since 0.1.0
  */
-export type Reason = "PathRefused" | "NotFound" | "AlreadyExists" | "PermissionDenied" | "NoSpace" | "Unavailable" | "Unknown"
+export type Reason =
+  | "PathRefused"
+  | "NotFound"
+  | "AlreadyExists"
+  | "PermissionDenied"
+  | "NoSpace"
+  | "Unavailable"
+  | "Unknown"
 
 /**
  * A file operation failed. Paths are relative to the base; the base itself is not in the message.
@@ -203,12 +210,16 @@ const service = (handle: ManagedResource.Handle<Connection>): FileStore["Service
   const read = (path: string) => operation("read", path, (disk, p) => disk.read(p))
   return {
     write: (path, content, options) =>
-      operation("write", path, (disk, p) =>
-        Effect.flatMap(Random.nextIntBetween(0, 0x7fffffff), (salt) =>
-          disk.writeAtomic(p, typeof content === "string" ? new TextEncoder().encode(content) : content, {
-            mode: options?.mode ?? 0o644,
-            salt: salt.toString(36)
-          }))),
+      operation(
+        "write",
+        path,
+        (disk, p) =>
+          Effect.flatMap(Random.nextIntBetween(0, 0x7fffffff), (salt) =>
+            disk.writeAtomic(p, typeof content === "string" ? new TextEncoder().encode(content) : content, {
+              mode: options?.mode ?? 0o644,
+              salt: salt.toString(36)
+            }))
+      ),
     read,
     readString: (path) => Effect.map(read(path), (bytes) => new TextDecoder().decode(bytes)),
     stream: (path) =>
@@ -256,7 +267,11 @@ const explain = (error: Failure) => {
   const failed = fileError("open", "")(error)
   const denied = failed.reason === "PermissionDenied" || codeOf(error) === "EROFS"
   return {
-    reason: denied ? "PermissionDenied" as const : failed.reason === "AlreadyExists" ? "Conflict" as const : "Unknown" as const,
+    reason: denied
+      ? "PermissionDenied" as const
+      : failed.reason === "AlreadyExists"
+      ? "Conflict" as const
+      : "Unknown" as const,
     detail: `${denied ? "the directory cannot be written to" : failed.detail}${where(error)}`,
     option: "filesystem.base_path",
     remedy: denied

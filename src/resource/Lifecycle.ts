@@ -217,7 +217,9 @@ const drain = (cell: Cell, scope: Scope.Closeable, options: Options, exit: Exit.
     const closed = yield* bounded(Scope.close(scope, exit), releaseTimeout)
     if (Option.isNone(closed)) {
       yield* Effect.logError(
-        `some finalizers did not end within ${Duration.format(Duration.fromInputUnsafe(releaseTimeout))} and were passed over`
+        `some finalizers did not end within ${
+          Duration.format(Duration.fromInputUnsafe(releaseTimeout))
+        } and were passed over`
       )
     }
     cell.enter("stopped")

@@ -49,7 +49,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { Status, type StatusNode } from "../observability/Status.ts"
+import type { Status, StatusNode } from "../observability/Status.ts"
 import * as Redaction from "../security/Redaction.ts"
 import * as PhaseRunner from "./internal/phase.ts"
 import * as Lifecycle from "./internal/resourceLifecycle.ts"
@@ -182,7 +182,9 @@ export interface Handle<Connection> {
   /** The living connection, for a moment's use: it may be replaced later. Starts a lazy resource, waits for a restart. */
   readonly connection: Effect.Effect<Connection, ResourceError>
   /** Runs `f` with the living connection; release and restart wait for it. */
-  readonly use: <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>) => Effect.Effect<A, E | ResourceError, R>
+  readonly use: <A, E, R>(
+    f: (connection: Connection) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | ResourceError, R>
   /** Releases the connection and starts again from the settings. Users wait meanwhile. */
   readonly restart: Effect.Effect<void, ResourceError>
   readonly node: StatusNode

@@ -105,7 +105,8 @@ const phaseFailed: Record<Phase, string> = {
   release: "was not released cleanly"
 }
 
-const seconds = (millis: number): string => millis < 1000 ? `${Math.round(millis)} ms` : `${(millis / 1000).toFixed(2)} s`
+const seconds = (millis: number): string =>
+  millis < 1000 ? `${Math.round(millis)} ms` : `${(millis / 1000).toFixed(2)} s`
 
 /**
  * Whether trying again may help: what the error says of itself, or else its reason.

@@ -39,10 +39,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import { decodeAll, type Given, givenBy, type Row, unknownOptions } from "./settings/decode.ts"
+import { decodeAll, type Given, givenBy, isRecord, type Row, unknownOptions } from "./settings/decode.ts"
 import { jsonSchema as makeJsonSchema, markdown } from "./settings/docs.ts"
 import { readEnvironment } from "./settings/environment.ts"
-import { SettingsError, type SettingsIssue } from "./settings/error.ts"
+import { describeShape, SettingsError, type SettingsIssue } from "./settings/error.ts"
 import { readFile, type SettingsFile } from "./settings/file.ts"
 import { type AnySection, type Decoded, encodeLeaf, leavesOf } from "./settings/section.ts"
 import { builtIn } from "./settings/sections.ts"
@@ -263,9 +263,13 @@ export const decode = (
   }
 ): Effect.Effect<Shape, SettingsError> =>
   Effect.suspend(() => {
-    const content = typeof raw === "object" && raw !== null ? raw as Readonly<Record<string, unknown>> : {}
-    const environment = ConfigProvider.fromEnv({ env: { ...options?.environment } })
     const source = options?.path === undefined ? "code" : `file ${options.path}`
+    const content = raw ?? {}
+    if (!isRecord(content)) {
+      const issue = { path: "settings", source, expected: "sections by name", actual: describeShape(content) }
+      return Effect.fail(new SettingsError({ issues: [issue] }))
+    }
+    const environment = ConfigProvider.fromEnv({ env: { ...options?.environment } })
     return read(withOwn(options?.sections ?? []), { content, source }).pipe(
       Effect.provideService(ConfigProvider.ConfigProvider, environment)
     )

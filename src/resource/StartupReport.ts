@@ -26,7 +26,7 @@
  * })
  * const text = await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(Status.layer)))
  * console.log(text.split("\n").map((line) => line.trimEnd()))
- * // => [ "✔ disk     ready", "└─ ○ mail  pending" ]
+ * // => [ "✔ disk    ready", "└─ ○ mail pending" ]
  * ```
  *
  * @since 0.1.0
@@ -195,7 +195,9 @@ export const timeline = (snapshot: Snapshot, options?: TextOptions): string => {
   })
   const end = millis(bars.span)
   const axis = `${" ".repeat(nameWidth)} └${"─".repeat(width)}┘`
-  const legend = `${" ".repeat(nameWidth + 2)}0${end.padStart(width - 1)}   v validate  c connect  i initialize  = verify  × failed`
+  const legend = `${" ".repeat(nameWidth + 2)}0${
+    end.padStart(width - 1)
+  }   v validate  c connect  i initialize  = verify  × failed`
   return [...lines, p.dim(axis), p.dim(legend)].join("\n")
 }
 
@@ -241,7 +243,7 @@ export const mermaid = (snapshot: Snapshot): string => {
   const arrow = { needs: "==>", wants: "-.->", order: "-->" } as const
   return [
     "graph TD",
-    ...resources(snapshot).map((node) => `  ${name(node.id)}["${node.id.replace(/["\[\]]/g, "")}<br/>${node.state}"]`),
+    ...resources(snapshot).map((node) => `  ${name(node.id)}["${node.id.replace(/["[\]]/g, "")}<br/>${node.state}"]`),
     ...edges(snapshot).map((edge) => `  ${name(edge.from)} ${arrow[edge.type]} ${name(edge.to)}`)
   ].join("\n")
 }

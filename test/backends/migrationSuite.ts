@@ -91,7 +91,9 @@ export const suite = (name: string, driver: string, open: Open): void => {
       Effect.gen(function*() {
         const folder = yield* folderWith(two)
         const applied = yield* run(folder)
-        const other = Object.fromEntries(Object.entries(two).map(([name, text]) => [name, text.replaceAll("\n", "\r\n")]))
+        const other = Object.fromEntries(
+          Object.entries(two).map(([name, text]) => [name, text.replaceAll("\n", "\r\n")])
+        )
         assert.deepStrictEqual(yield* run(yield* folderWith(other)), applied)
       })
     )
@@ -100,7 +102,9 @@ export const suite = (name: string, driver: string, open: Open): void => {
       "that were changed after they had been applied are a Conflict that names the file",
       Effect.gen(function*() {
         yield* run(yield* folderWith(two))
-        const explanation = yield* refused(yield* folderWith({ ...two, "0001_create_boats.sql": "CREATE TABLE boats ()" }))
+        const explanation = yield* refused(
+          yield* folderWith({ ...two, "0001_create_boats.sql": "CREATE TABLE boats ()" })
+        )
         assert.strictEqual(explanation.reason, "Conflict")
         assert.strictEqual(explanation.option, "database.migrations")
         assert.match(explanation.detail, /0001_create_boats\.sql was changed after it had been applied/)
@@ -112,10 +116,14 @@ export const suite = (name: string, driver: string, open: Open): void => {
       Effect.gen(function*() {
         const folder = yield* folderWith({
           ...two,
-          "0003_broken.sql": "CREATE TABLE captains (name text);\n\nINSERT INTO captains VALUES ('Ahab');\nSELECT colour FROM boats;"
+          "0003_broken.sql":
+            "CREATE TABLE captains (name text);\n\nINSERT INTO captains VALUES ('Ahab');\nSELECT colour FROM boats;"
         })
         const explanation = yield* refused(folder)
-        assert.match(explanation.detail, /^migration 0003_broken\.sql failed at line 4, column 8: column "colour" does not exist \(42703\)/)
+        assert.match(
+          explanation.detail,
+          /^migration 0003_broken\.sql failed at line 4, column 8: column "colour" does not exist \(42703\)/
+        )
         assert.strictEqual(explanation.reason, "ConfigurationInvalid")
         assert.deepStrictEqual(yield* query("SELECT to_regclass('captains') AS t"), [{ t: null }])
         assert.deepStrictEqual(yield* query("SELECT id FROM seaworthy_migrations ORDER BY id"), [{ id: 1 }, { id: 2 }])

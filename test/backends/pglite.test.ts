@@ -1,6 +1,6 @@
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import { PGlite } from "@electric-sql/pglite"
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import { PGlite } from "@electric-sql/pglite"
 import * as Effect from "effect/Effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -41,7 +41,10 @@ describe("PGlite's directory", () => {
       fs.writeFileSync(file, "")
       const error = yield* startError(PgliteDatabase.layerWith({ data_dir: path.join(file, "data") }))
       assert.strictEqual(error.reason, "ConfigurationInvalid")
-      assert.match(error.message, /cannot be made: something on the way there is not a directory[^]*option: database\.data_dir\n.*remedy: Set DATABASE_DATA_DIR/)
+      assert.match(
+        error.message,
+        /cannot be made: something on the way there is not a directory[^]*option: database\.data_dir\n.*remedy: Set DATABASE_DATA_DIR/
+      )
     }))
 })
 

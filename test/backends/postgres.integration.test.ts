@@ -1,5 +1,5 @@
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import { assert, beforeAll, afterAll, describe, it } from "@effect/vitest"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -41,11 +41,20 @@ Servers.describeWith(["postgres"], "Postgres", () => {
     ...more
   })
   const session = (database = server.database) =>
-    PgConnection.make({ ...server, database, password: Redacted.make(server.password) })
+    PgConnection.make({
+      host: server.host,
+      port: server.port,
+      username: server.username,
+      database,
+      password: Redacted.make(server.password)
+    })
   const query = (sql: string, database?: string) =>
-    Effect.scoped(Effect.flatMap(Effect.suspend(() => session(database)), (own) => Effect.map(own.query(sql), ({ rows }) => rows)))
+    Effect.scoped(
+      Effect.flatMap(Effect.suspend(() => session(database)), (own) => Effect.map(own.query(sql), ({ rows }) => rows))
+    )
   /** A database that nobody else uses. */
-  const freshDatabase = (name: string) => Effect.as(Effect.andThen(query(`DROP DATABASE IF EXISTS ${name}`), query(`CREATE DATABASE ${name}`)), name)
+  const freshDatabase = (name: string) =>
+    Effect.as(Effect.andThen(query(`DROP DATABASE IF EXISTS ${name}`), query(`CREATE DATABASE ${name}`)), name)
 
   suite(
     "as a database",
@@ -58,14 +67,16 @@ Servers.describeWith(["postgres"], "Postgres", () => {
     it.live("carry application name and statement time-out from their startup", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient
-        const settings = yield* sql`SELECT current_setting('application_name') AS name, current_setting('statement_timeout') AS timeout`
+        const settings =
+          yield* sql`SELECT current_setting('application_name') AS name, current_setting('statement_timeout') AS timeout`
         assert.deepStrictEqual(settings, [{ name: "harbour", timeout: "150ms" }])
         const error = yield* Effect.flip(sql`SELECT pg_sleep(30)`)
         assert.strictEqual(error.reason._tag, "StatementTimeoutError")
       }).pipe(Effect.provide(Layer.unwrap(Effect.sync(() =>
-        PostgresDatabase.layerWith(options({ application_name: "harbour", statement_timeout: Duration.millis(150) })).pipe(
-          Layer.provide(StatusModule.layer)
-        )
+        PostgresDatabase.layerWith(options({ application_name: "harbour", statement_timeout: Duration.millis(150) }))
+          .pipe(
+            Layer.provide(StatusModule.layer)
+          )
       )))))
 
     it.live("come from DATABASE_URL, which wins over the other options part by part", () =>
@@ -83,10 +94,13 @@ Servers.describeWith(["postgres"], "Postgres", () => {
 
     it.live("are ended on the server when the resource is released", () =>
       Effect.gen(function*() {
-        const layer = PostgresDatabase.layerWith(options({ application_name: "leaver" })).pipe(Layer.provide(StatusModule.layer))
+        const layer = PostgresDatabase.layerWith(options({ application_name: "leaver" })).pipe(
+          Layer.provide(StatusModule.layer)
+        )
         yield* Effect.provide(Effect.flatMap(SqlClient, (sql) => sql`SELECT 1`), layer)
         yield* eventually(
-          Effect.map(query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'leaver'"), (rows) => rows.length === 0)
+          Effect.map(query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'leaver'"), (rows) =>
+            rows.length === 0)
         )
       }))
   })
@@ -107,7 +121,12 @@ Servers.describeWith(["postgres"], "Postgres", () => {
           assert.strictEqual(error.option, expected.option)
           assert.match(error.message, expected.message)
           assert.match(error.message, /remedy: /)
-          const everything = [error.message, error.stack, inspect(error, { depth: 20, showHidden: true }), JSON.stringify(error)].join()
+          const everything = [
+            error.message,
+            error.stack,
+            inspect(error, { depth: 20, showHidden: true }),
+            JSON.stringify(error)
+          ].join()
           assert.notInclude(everything, server.password)
           assert.notInclude(everything, encodeURIComponent(server.password))
           assert.notInclude(everything, "wr0ng-secret")
@@ -118,11 +137,17 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       option: "database.password",
       message: /127\.0\.0\.1:\d+ refused the password of user "seaworthy"/
     })
-    check("tells a wrong password inside a URL", Effect.sync(() => options({ url: Redacted.make(server.url.replace(encodeURIComponent(server.password), "wr0ng-secret")) })), {
-      reason: "PermissionDenied",
-      option: "database.password",
-      message: /refused the password of user "seaworthy"/
-    })
+    check(
+      "tells a wrong password inside a URL",
+      Effect.sync(() =>
+        options({ url: Redacted.make(server.url.replace(encodeURIComponent(server.password), "wr0ng-secret")) })
+      ),
+      {
+        reason: "PermissionDenied",
+        option: "database.password",
+        message: /refused the password of user "seaworthy"/
+      }
+    )
     check("tells a missing password", Effect.sync(() => options({ password: undefined })), {
       reason: "PermissionDenied",
       option: "database.password",
@@ -155,7 +180,12 @@ Servers.describeWith(["postgres"], "Postgres", () => {
         yield* query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`)
         return options({ database })
       }),
-      { reason: "PermissionDenied", phase: "verify", option: "database.host", message: /the database "readonly" on .* is read-only/ }
+      {
+        reason: "PermissionDenied",
+        phase: "verify",
+        option: "database.host",
+        message: /the database "readonly" on .* is read-only/
+      }
     )
     check(
       "tells a server of something else",
@@ -181,7 +211,9 @@ Servers.describeWith(["postgres"], "Postgres", () => {
         const proxy = yield* FaultProxy.make({ target: server })
         yield* proxy.reset
         const { host, port } = proxy
-        const layer = PostgresDatabase.layerWith(options({ host, port, retry_attempts: 100, retry_delay: Duration.millis(50) }))
+        const layer = PostgresDatabase.layerWith(
+          options({ host, port, retry_attempts: 100, retry_delay: Duration.millis(50) })
+        )
         const starting = yield* Effect.forkChild(Effect.scoped(Layer.build(Layer.provide(layer, StatusModule.layer))))
         yield* eventually(Effect.map(proxy.stats, ({ accepted }) => accepted > 1))
         yield* proxy.pass
@@ -192,8 +224,12 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       Effect.gen(function*() {
         const database = yield* freshDatabase("replica")
         yield* query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`)
-        const layer = PostgresDatabase.layerWith(options({ database, readOnly: true })).pipe(Layer.provide(StatusModule.layer))
-        assert.deepStrictEqual(yield* Effect.provide(Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS n`), layer), [{ n: 1 }])
+        const layer = PostgresDatabase.layerWith(options({ database, readOnly: true })).pipe(
+          Layer.provide(StatusModule.layer)
+        )
+        assert.deepStrictEqual(yield* Effect.provide(Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS n`), layer), [{
+          n: 1
+        }])
       }))
   })
 
@@ -202,18 +238,20 @@ Servers.describeWith(["postgres"], "Postgres", () => {
     Effect.gen(function*() {
       const proxy = yield* FaultProxy.make({ target: server })
       const { host, port } = proxy
-      const settings = yield* Settings.decode({
-        monitoring: { check_interval: "50 millis", check_timeout: "250 millis", failure_threshold: 2, performance_threshold: "120 millis" },
-        lifecycle: { drain_timeout: "200 millis", release_timeout: "2 seconds" }
-      })
-      const layer = PostgresDatabase.layerFor(
-        Settings.make({
-          database: { ...options({ host, port }), timeout: Duration.seconds(1), ...more },
-          connection_pool: { max_connections: 2 },
-          monitoring: settings.monitoring,
-          lifecycle: settings.lifecycle
-        })
-      )
+      const layer = PostgresDatabase.layerWith(options({
+        host,
+        port,
+        timeout: Duration.seconds(1),
+        pool: { max_connections: 2 },
+        monitoring: {
+          check_interval: Duration.millis(50),
+          check_timeout: Duration.millis(250),
+          failure_threshold: 2,
+          performance_threshold: Duration.millis(120)
+        },
+        lifecycle: { drain_timeout: Duration.millis(200), release_timeout: Duration.seconds(2) },
+        ...more
+      }))
       const supervisor = Supervisor.layer({ coolDown: "50 millis", maxRestarts: 1_000 })
       const context = yield* Layer.build(
         (supervised ? Layer.provide(layer, supervisor) : layer).pipe(Layer.provideMerge(StatusModule.layer))
@@ -222,40 +260,51 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       const status = Context.get(context, StatusModule.Status)
       const state = Effect.map(status.get("database"), (node) => node?.state)
       const becomes = (...wanted: ReadonlyArray<string>) =>
-        eventually(state, { until: (now) => now !== undefined && wanted.includes(now), what: `not ${wanted.join(" or ")}` })
+        eventually(state, {
+          until: (now) => now !== undefined && wanted.includes(now),
+          what: `not ${wanted.join(" or ")}`
+        })
       const works = eventually(sql`SELECT 1`, { what: "statements do not work again" })
       return { proxy, sql, status, becomes, works }
     })
 
   describe("a database that goes away and comes back", () => {
-    it.live("is down when the server was killed, reads of status stay instant, and is ready again without a restart", () =>
-      Effect.gen(function*() {
-        const { becomes, sql, status, works } = yield* behindProxy()
-        yield* sql`SELECT 1`
-        yield* server.kill
-        yield* becomes("down")
-        const { millis } = yield* timed(status.snapshot)
-        assert.isBelow(millis, 50)
-        assert.strictEqual((yield* Effect.flip(sql`SELECT 1`)).reason._tag, "ConnectionError")
-        yield* server.start
-        yield* becomes("ready")
-        yield* works
-      }), 60_000)
+    it.live(
+      "is down when the server was killed, reads of status stay instant, and is ready again without a restart",
+      () =>
+        Effect.gen(function*() {
+          const { becomes, sql, status, works } = yield* behindProxy()
+          yield* sql`SELECT 1`
+          yield* server.kill
+          yield* becomes("down")
+          const { millis } = yield* timed(status.snapshot)
+          assert.isBelow(millis, 50)
+          assert.strictEqual((yield* Effect.flip(sql`SELECT 1`)).reason._tag, "ConnectionError")
+          yield* server.start
+          yield* becomes("ready")
+          yield* works
+        }),
+      60_000
+    )
 
-    it.live("behind a black hole is down within the configured time, hanging statements fail, and it comes back", () =>
-      Effect.gen(function*() {
-        const { becomes, proxy, sql, works } = yield* behindProxy()
-        yield* Effect.all([sql`SELECT 1`, sql`SELECT 2`], { concurrency: 2 })
-        yield* proxy.blackHole
-        const hanging = yield* Effect.forkChild(Effect.flip(sql`SELECT 3`))
-        const { millis } = yield* timed(becomes("down"))
-        // Two checks of at most 250 ms and two pauses of about 50 ms, with room for a busy machine.
-        assert.isBelow(millis, 5_000)
-        assert.strictEqual((yield* Fiber.join(hanging)).reason._tag, "ConnectionError")
-        yield* proxy.pass
-        yield* becomes("ready")
-        yield* works
-      }), 60_000)
+    it.live(
+      "behind a black hole is down within the configured time, hanging statements fail, and it comes back",
+      () =>
+        Effect.gen(function*() {
+          const { becomes, proxy, sql, works } = yield* behindProxy()
+          yield* Effect.all([sql`SELECT 1`, sql`SELECT 2`], { concurrency: 2 })
+          yield* proxy.blackHole
+          const hanging = yield* Effect.forkChild(Effect.flip(sql`SELECT 3`))
+          const { millis } = yield* timed(becomes("down"))
+          // Two checks of at most 250 ms and two pauses of about 50 ms, with room for a busy machine.
+          assert.isBelow(millis, 5_000)
+          assert.strictEqual((yield* Fiber.join(hanging)).reason._tag, "ConnectionError")
+          yield* proxy.pass
+          yield* becomes("ready")
+          yield* works
+        }),
+      60_000
+    )
 
     it.live("whose connections are reset goes on with new ones", () =>
       Effect.gen(function*() {
@@ -299,19 +348,23 @@ Servers.describeWith(["postgres"], "Postgres", () => {
         assert.strictEqual(error.reason._tag, "ConnectionError")
       }), 60_000)
 
-    it.live("is restarted by a supervisor, and the client that users hold works after it", () =>
-      Effect.gen(function*() {
-        const { becomes, proxy, sql, status, works } = yield* behindProxy({}, true)
-        const phases = Effect.map(status.get("database"), (node) => node?.phases.length ?? 0)
-        const before = yield* phases
-        yield* sql`SELECT 1`
-        yield* proxy.blackHole
-        yield* becomes("down", "connecting", "validating")
-        yield* eventually(phases, { until: (now) => now > before, what: "no restart" })
-        yield* proxy.pass
-        yield* becomes("ready")
-        yield* works
-      }), 60_000)
+    it.live(
+      "is restarted by a supervisor, and the client that users hold works after it",
+      () =>
+        Effect.gen(function*() {
+          const { becomes, proxy, sql, status, works } = yield* behindProxy({}, true)
+          const phases = Effect.map(status.get("database"), (node) => node?.phases.length ?? 0)
+          const before = yield* phases
+          yield* sql`SELECT 1`
+          yield* proxy.blackHole
+          yield* becomes("down", "connecting", "validating")
+          yield* eventually(phases, { until: (now) => now > before, what: "no restart" })
+          yield* proxy.pass
+          yield* becomes("ready")
+          yield* works
+        }),
+      60_000
+    )
   })
 })
 

@@ -90,24 +90,27 @@ describe("Status", () => {
     })))
 
   it.effect("operations count outcome and latency; an interrupted caller counts as neither", () =>
-    withStatus(Effect.gen(function*() {
-      const status = yield* Status.Status
-      const node = yield* status.register({ id: "a", kind: "resource" })
-      const get = node.operation("get")
-      yield* Status.track(Effect.sleep(20), get)
-      yield* Effect.exit(Status.track(Effect.fail("no"), get))
-      yield* Effect.exit(Status.track(Effect.die("bug"), get))
-      const fiber = yield* Effect.forkChild(Status.track(Effect.never, get), { startImmediately: true })
-      yield* Fiber.interrupt(fiber)
-      const counted = (yield* node.snapshot).operations["get"]
-      assert.deepStrictEqual(
-        [counted?.attempts, counted?.successes, counted?.failures, counted?.max],
-        [3, 1, 2, 20]
-      )
-    }).pipe((effect) => effect, (effect) => Effect.andThen(
-      Effect.forkChild(Effect.forever(Effect.andThen(TestClock.adjust(20), Effect.yieldNow))),
-      effect
-    ))))
+    withStatus(
+      Effect.gen(function*() {
+        const status = yield* Status.Status
+        const node = yield* status.register({ id: "a", kind: "resource" })
+        const get = node.operation("get")
+        yield* Status.track(Effect.sleep(20), get)
+        yield* Effect.exit(Status.track(Effect.fail("no"), get))
+        yield* Effect.exit(Status.track(Effect.die("bug"), get))
+        const fiber = yield* Effect.forkChild(Status.track(Effect.never, get), { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        const counted = (yield* node.snapshot).operations["get"]
+        assert.deepStrictEqual(
+          [counted?.attempts, counted?.successes, counted?.failures, counted?.max],
+          [3, 1, 2, 20]
+        )
+      }).pipe((effect) => effect, (effect) =>
+        Effect.andThen(
+          Effect.forkChild(Effect.forever(Effect.andThen(TestClock.adjust(20), Effect.yieldNow))),
+          effect
+        ))
+    ))
 
   it.effect("names made from user input cannot grow a node without bound", () =>
     withStatus(Effect.gen(function*() {

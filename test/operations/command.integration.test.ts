@@ -8,18 +8,22 @@ import { finished, folder, seaworthy } from "./support.ts"
 const order = (text: string, pattern: RegExp) => Array.from(text.matchAll(pattern), (match) => match[1])
 
 describe("seaworthy up", () => {
-  it.live("starts filesystem, cache and database on embedded defaults; Ctrl-C releases in reverse", () =>
-    Effect.gen(function*() {
-      const command = yield* seaworthy(["up"])
-      yield* command.waitForLine(/^ready in/, { within: "40 seconds" })
-      const started = yield* command.stdout
-      assert.deepStrictEqual(order(started, /^ {2}(\w+): ready/gm), ["filesystem", "cache", "database"])
-      yield* command.signal("SIGINT")
-      assert.deepStrictEqual(yield* command.exit(), { code: 130, signal: null })
-      const all = yield* command.stdout
-      assert.deepStrictEqual(order(all, /^■ (\w+) released/gm), ["database", "cache", "filesystem"])
-      assert.strictEqual(yield* command.stderr, "")
-    }), 60_000)
+  it.live(
+    "starts filesystem, cache and database on embedded defaults; Ctrl-C releases in reverse",
+    () =>
+      Effect.gen(function*() {
+        const command = yield* seaworthy(["up"])
+        yield* command.waitForLine(/^ready in/, { within: "40 seconds" })
+        const started = yield* command.stdout
+        assert.deepStrictEqual(order(started, /^ {2}(\w+): ready/gm), ["filesystem", "cache", "database"])
+        yield* command.signal("SIGINT")
+        assert.deepStrictEqual(yield* command.exit(), { code: 130, signal: null })
+        const all = yield* command.stdout
+        assert.deepStrictEqual(order(all, /^■ (\w+) released/gm), ["database", "cache", "filesystem"])
+        assert.strictEqual(yield* command.stderr, "")
+      }),
+    60_000
+  )
 
   it.live("--once exits 0 after ready and release", () =>
     Effect.gen(function*() {
@@ -42,21 +46,25 @@ describe("seaworthy up", () => {
       assert.isTrue(events.some((event) => event.event === "phase" && event.resource === "cache"))
     }), 60_000)
 
-  it.live("the second of three fails: the first is released, the third never starts, the exit code is 1", () =>
-    Effect.gen(function*() {
-      const run = yield* finished(["up", "--json"], {
-        env: { CACHE_DRIVER: "redis", CACHE_HOST: "127.0.0.1", CACHE_PORT: "1", CACHE_RETRY_ATTEMPTS: "0" }
-      })
-      assert.strictEqual(run.code, 1, run.output)
-      const events = run.stdout.trim().split("\n").map((line) => JSON.parse(line))
-      const states = (id: string) =>
-        events.filter((event) => event.event === "state" && event.resource === id).map((event) => event.state)
-      assert.deepStrictEqual(states("filesystem").filter((s) => s === "stopped"), ["stopped"])
-      assert.strictEqual(states("cache").at(-1), "failed")
-      assert.deepStrictEqual(states("database"), [])
-      const failed = events.find((event) => event.event === "failed")
-      assert.deepInclude(failed.error, { resource: "cache", phase: "connect", reason: "ConnectionFailed" })
-    }), 60_000)
+  it.live(
+    "the second of three fails: the first is released, the third never starts, the exit code is 1",
+    () =>
+      Effect.gen(function*() {
+        const run = yield* finished(["up", "--json"], {
+          env: { CACHE_DRIVER: "redis", CACHE_HOST: "127.0.0.1", CACHE_PORT: "1", CACHE_RETRY_ATTEMPTS: "0" }
+        })
+        assert.strictEqual(run.code, 1, run.output)
+        const events = run.stdout.trim().split("\n").map((line) => JSON.parse(line))
+        const states = (id: string) =>
+          events.filter((event) => event.event === "state" && event.resource === id).map((event) => event.state)
+        assert.deepStrictEqual(states("filesystem").filter((s) => s === "stopped"), ["stopped"])
+        assert.strictEqual(states("cache").at(-1), "failed")
+        assert.deepStrictEqual(states("database"), [])
+        const failed = events.find((event) => event.event === "failed")
+        assert.deepInclude(failed.error, { resource: "cache", phase: "connect", reason: "ConnectionFailed" })
+      }),
+    60_000
+  )
 })
 
 describe("seaworthy check", () => {
@@ -168,7 +176,9 @@ describe("mistakes", () => {
     it.live(`${mistake.name}: one clear message, exit code ${mistake.code}`, () =>
       Effect.gen(function*() {
         const cwd = yield* folder
-        for (const [name, content] of Object.entries(mistake.files ?? {})) fs.writeFileSync(path.join(cwd, name), content)
+        for (const [name, content] of Object.entries(mistake.files ?? {})) {
+          fs.writeFileSync(path.join(cwd, name), content)
+        }
         const secret = "Planted-Secret-42"
         const run = yield* finished(["up", "--once", "--log-level", "all", ...(mistake.args ?? [])], {
           cwd,

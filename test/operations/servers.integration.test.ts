@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import * as FaultProxy from "../../src/testing/FaultProxy.ts"
 import type { Command } from "../support/Command.ts"
 import { eventually } from "../support/Live.ts"
@@ -48,9 +48,11 @@ const statesSinceReady = (command: Command, id: string) =>
       }
     })
     const ready = events.findIndex((event) => event.event === "ready")
-    return ready === -1 ? [] : events.slice(ready).filter((event) =>
-      event.event === "state" && event.resource === id
-    ).map((event): string => event.state)
+    return ready === -1 ?
+      [] :
+      events.slice(ready).filter((event) => event.event === "state" && event.resource === id).map((event): string =>
+        event.state
+      )
   })
 
 const sees = (command: Command, id: string, state: string) =>
@@ -67,28 +69,36 @@ const stops = (command: Command) =>
   })
 
 Servers.describeWith(["redis", "postgres"], "seaworthy up against real servers", () => {
-  it.live("starts on a real Redis and a real Postgres and leaves no secret in any stream at any log level", () =>
-    Effect.gen(function*() {
-      const redis = yield* Servers.redis({ password: "redis-s3cret-pass" })
-      const postgres = yield* Servers.postgres()
-      const run = yield* finished(["up", "--once", "--log-level", "all"], {
-        env: { ...redisEnv(redis, "redis-s3cret-pass"), ...postgresEnv(postgres, postgres) }
-      })
-      assert.strictEqual(run.code, 0, run.output)
-      for (const secret of ["redis-s3cret-pass", postgres.password]) assert.notInclude(run.output, secret)
-    }), 60_000)
+  it.live(
+    "starts on a real Redis and a real Postgres and leaves no secret in any stream at any log level",
+    () =>
+      Effect.gen(function*() {
+        const redis = yield* Servers.redis({ password: "redis-s3cret-pass" })
+        const postgres = yield* Servers.postgres()
+        const run = yield* finished(["up", "--once", "--log-level", "all"], {
+          env: { ...redisEnv(redis, "redis-s3cret-pass"), ...postgresEnv(postgres, postgres) }
+        })
+        assert.strictEqual(run.code, 0, run.output)
+        for (const secret of ["redis-s3cret-pass", postgres.password]) assert.notInclude(run.output, secret)
+      }),
+    60_000
+  )
 
-  it.live("a Redis that is killed is down, and ready again after its restart, without restarting the process", () =>
-    Effect.gen(function*() {
-      const redis = yield* Servers.redis()
-      const command = yield* seaworthy(["up", "--json", "--only", "cache"], { env: redisEnv(redis) })
-      yield* command.waitForLine(/"event":"ready"/)
-      yield* redis.kill
-      yield* sees(command, "cache", "down")
-      yield* redis.start
-      yield* sees(command, "cache", "ready")
-      yield* stops(command)
-    }), 90_000)
+  it.live(
+    "a Redis that is killed is down, and ready again after its restart, without restarting the process",
+    () =>
+      Effect.gen(function*() {
+        const redis = yield* Servers.redis()
+        const command = yield* seaworthy(["up", "--json", "--only", "cache"], { env: redisEnv(redis) })
+        yield* command.waitForLine(/"event":"ready"/)
+        yield* redis.kill
+        yield* sees(command, "cache", "down")
+        yield* redis.start
+        yield* sees(command, "cache", "ready")
+        yield* stops(command)
+      }),
+    90_000
+  )
 
   it.live("a Redis that is frozen is down, and ready again when it thaws", () =>
     Effect.gen(function*() {
@@ -102,26 +112,30 @@ Servers.describeWith(["redis", "postgres"], "seaworthy up against real servers",
       yield* stops(command)
     }), 90_000)
 
-  it.live("a Postgres behind a black hole is down, and ready again when the partition heals", () =>
-    Effect.gen(function*() {
-      const postgres = yield* Servers.postgres()
-      const proxy = yield* FaultProxy.make({ target: postgres })
-      const command = yield* seaworthy(["up", "--json", "--only", "database"], { env: postgresEnv(proxy, postgres) })
-      yield* command.waitForLine(/"event":"ready"/)
-      yield* proxy.blackHole
-      yield* sees(command, "database", "down")
-      yield* proxy.pass
-      yield* sees(command, "database", "ready")
-      yield* proxy.reset
-      yield* sees(command, "database", "down")
-      yield* proxy.pass
-      yield* sees(command, "database", "ready")
-      yield* proxy.latency("500 millis")
-      yield* sees(command, "database", "down")
-      yield* proxy.pass
-      yield* sees(command, "database", "ready")
-      yield* stops(command)
-    }), 120_000)
+  it.live(
+    "a Postgres behind a black hole is down, and ready again when the partition heals",
+    () =>
+      Effect.gen(function*() {
+        const postgres = yield* Servers.postgres()
+        const proxy = yield* FaultProxy.make({ target: postgres })
+        const command = yield* seaworthy(["up", "--json", "--only", "database"], { env: postgresEnv(proxy, postgres) })
+        yield* command.waitForLine(/"event":"ready"/)
+        yield* proxy.blackHole
+        yield* sees(command, "database", "down")
+        yield* proxy.pass
+        yield* sees(command, "database", "ready")
+        yield* proxy.reset
+        yield* sees(command, "database", "down")
+        yield* proxy.pass
+        yield* sees(command, "database", "ready")
+        yield* proxy.latency("500 millis")
+        yield* sees(command, "database", "down")
+        yield* proxy.pass
+        yield* sees(command, "database", "ready")
+        yield* stops(command)
+      }),
+    120_000
+  )
 
   it.live("a Postgres that is killed is down, and ready again after its restart", () =>
     Effect.gen(function*() {
@@ -139,18 +153,22 @@ Servers.describeWith(["redis", "postgres"], "seaworthy up against real servers",
 Servers.describeWith(["redis", "postgres"], "seaworthy up, mistakes with real servers", () => {
   const fails = (
     name: string,
-    env: Effect.Effect<Record<string, string>, unknown, import("effect").Scope.Scope>,
+    env: Effect.Effect<Record<string, string>, unknown, Scope.Scope>,
     only: string,
     says: ReadonlyArray<string>,
     secrets: ReadonlyArray<string>
   ) =>
-    it.live(`${name}: one clear message naming resource, phase, option and remedy, exit code 1`, () =>
-      Effect.gen(function*() {
-        const run = yield* finished(["up", "--once", "--log-level", "all", "--only", only], { env: yield* env })
-        assert.strictEqual(run.code, 1, run.output)
-        for (const part of ["option: ", "remedy: ", ...says]) assert.include(run.output, part)
-        for (const secret of secrets) assert.notInclude(run.output, secret)
-      }), 60_000)
+    it.live(
+      `${name}: one clear message naming resource, phase, option and remedy, exit code 1`,
+      () =>
+        Effect.gen(function*() {
+          const run = yield* finished(["up", "--once", "--log-level", "all", "--only", only], { env: yield* env })
+          assert.strictEqual(run.code, 1, run.output)
+          for (const part of ["option: ", "remedy: ", ...says]) assert.include(run.output, part)
+          for (const secret of secrets) assert.notInclude(run.output, secret)
+        }),
+      60_000
+    )
 
   fails(
     "wrong password of Redis",
@@ -185,7 +203,9 @@ Servers.describeWith(["redis", "postgres"], "seaworthy up, mistakes with real se
   )
   fails(
     "a closed port of Postgres",
-    Effect.succeed(postgresEnv({ host: "127.0.0.1", port: 1 }, { database: "d", username: "u", password: "closed-Passw0rd" })),
+    Effect.succeed(
+      postgresEnv({ host: "127.0.0.1", port: 1 }, { database: "d", username: "u", password: "closed-Passw0rd" })
+    ),
     "database",
     ["database did not connect", "database.port"],
     ["closed-Passw0rd"]

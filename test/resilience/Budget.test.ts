@@ -184,6 +184,14 @@ describe("Budget", () => {
     )
   })
 
+  it("is not cheated by rounding: 29 % of 100 calls are 29 retries", () => {
+    const window = Window.make(1000, 0.29, 0)
+    for (let call = 0; call < 100; call++) Window.call(window, 0)
+    let granted = 0
+    while (Window.reserve(window, 0)) granted++
+    assert.strictEqual(granted, 29)
+  })
+
   it.effect.each(
     [
       [{ ratio: -1 }, "ratio"],

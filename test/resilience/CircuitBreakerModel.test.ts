@@ -47,7 +47,11 @@ interface Recovery {
 }
 
 type Period =
-  | { readonly _tag: "Closed"; counted: Array<Counted>; readonly recovery?: (Recovery & { readonly closedAt: number }) | undefined }
+  | {
+    readonly _tag: "Closed"
+    counted: Array<Counted>
+    readonly recovery?: (Recovery & { readonly closedAt: number }) | undefined
+  }
   | { readonly _tag: "Open"; readonly until: number; readonly recovery: Recovery }
   | {
     readonly _tag: "HalfOpen"
@@ -191,7 +195,10 @@ class Model {
       ? { ...period, probes: [] }
       : { ...period }
     if (this.manual !== undefined) {
-      this.manual = { mode: this.manual.mode, counted: this.manual.mode === "MetricsOnly" ? [...this.manual.counted] : [] }
+      this.manual = {
+        mode: this.manual.mode,
+        counted: this.manual.mode === "MetricsOnly" ? [...this.manual.counted] : []
+      }
     }
   }
 
@@ -236,7 +243,10 @@ const aCommand: fc.Arbitrary<Command> = fc.oneof(
   { weight: 8, arbitrary: anEnd },
   {
     weight: 4,
-    arbitrary: fc.record({ _tag: fc.constant("Wait" as const), millis: fc.constantFrom(1, 99, 100, 400, 500, 1000, 3000) })
+    arbitrary: fc.record({
+      _tag: fc.constant("Wait" as const),
+      millis: fc.constantFrom(1, 99, 100, 400, 500, 1000, 3000)
+    })
   },
   {
     weight: 1,
@@ -380,11 +390,12 @@ const controls = {
 const check = (makeBreaker: (options: Options) => Effect.Effect<CircuitBreaker.CircuitBreaker>) =>
   fc.assert(
     fc.asyncProperty(someOptions, fc.array(aCommand, { maxLength: 80, size: "max" }), (options, commands) =>
-      Effect.flatMap(makeBreaker(options), (breaker) => compare(breaker, options, commands)).pipe(
-        Effect.provide(TestClock.layer()),
-        Effect.scoped,
-        Effect.runPromise
-      )),
+      Effect.flatMap(makeBreaker(options), (breaker) =>
+        compare(breaker, options, commands)).pipe(
+          Effect.provide(TestClock.layer()),
+          Effect.scoped,
+          Effect.runPromise
+        )),
     { numRuns: 400 }
   )
 

@@ -241,7 +241,7 @@ describe("Hedge", () => {
 
     it.effect("forgets calls older than the window", () =>
       Effect.gen(function*() {
-        const delay = yield* Hedge.percentile({ minimumCalls: 5, window: "10 seconds" })
+        const delay = yield* Hedge.percentile({ minimumCalls: 1, window: "10 seconds" })
         yield* calls(delay, Array.from({ length: 20 }, () => 500))
         yield* TestClock.adjust("20 seconds")
         assert.deepStrictEqual(yield* delay.delay, Duration.infinity)

@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Semaphore from "effect/Semaphore"
 import { TestClock } from "effect/testing"
+import { getEventListeners } from "node:events"
 import { expectTypeOf } from "vitest"
 import * as Deadline from "../../src/resilience/Deadline.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
@@ -269,20 +270,43 @@ describe("Timeout", () => {
         })
       ))
 
-    it.effect("leaves no sleep pending after success, failure, time-out and handler", () =>
+    it.effect("leaves no sleep pending after success, failure and time-out", () =>
       countingSleeps((pending) =>
         Effect.gen(function*() {
-          const ends = [Effect.sleep(10), Effect.andThen(Effect.sleep(10), Effect.fail("no")), Effect.never]
-          for (const work of ends) {
-            for (const options of [{ duration: 20 }, { duration: 20, grace: 10 }]) {
+          const ends = [
+            { work: Effect.sleep(10), after: 10 },
+            { work: Effect.andThen(Effect.sleep(10), Effect.fail("no")), after: 10 },
+            { work: Effect.never, after: 1000 },
+            { work: Effect.andThen(Timeout.expired, Effect.sleep(10)), after: 1000 }
+          ]
+          for (const { after, work } of ends) {
+            for (const options of [{ duration: 1000 }, { duration: 990, grace: 10 }, { duration: 990, grace: 1000 }]) {
               const fiber = yield* Effect.forkChild(Timeout.timeout(work, options))
-              yield* TestClock.adjust(100)
-              assert.isDefined(fiber.pollUnsafe())
+              yield* TestClock.adjust(after)
+              if (fiber.pollUnsafe() !== undefined) assert.strictEqual(pending(), 0)
+              else yield* Fiber.interrupt(fiber)
               assert.strictEqual(pending(), 0)
             }
           }
         })
       ))
+
+    it.effect("leaves no listener on the signal of a surrounding time-out", () =>
+      Effect.gen(function*() {
+        const inner = Timeout.timeout({ duration: "1 minute", grace: 10 })
+        const work = Effect.gen(function*() {
+          const signal = yield* Timeout.signal
+          const during = yield* inner(Effect.sync(() => getEventListeners(signal, "abort").length))
+          yield* inner(Effect.sleep(5))
+          yield* Effect.exit(inner(Effect.fail("no")))
+          const waiting = yield* Effect.forkChild(inner(Timeout.expired))
+          yield* Effect.yieldNow
+          yield* Fiber.interrupt(waiting)
+          return [during, getEventListeners(signal, "abort").length]
+        })
+        const exit = yield* inVirtualTime(Timeout.timeout(work, { duration: "1 minute", grace: 10 }))
+        assert.deepStrictEqual(exit, Exit.succeed([1, 0]))
+      }))
   })
 
   it("refuses a duration or grace that is not above zero, by name", () => {

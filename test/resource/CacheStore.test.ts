@@ -103,51 +103,54 @@ describe("CacheStore in memory", () => {
       fc.record({ op: fc.constantFrom("get" as const, "has" as const, "remove" as const, "clear" as const), key }),
       fc.record({ op: fc.constant("wait" as const), millis: fc.integer({ min: 0, max: 12 }) })
     )
-    fc.assert(fc.property(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 60 }), (max, steps) => {
-      const lru = Lru.make<number>(max)
-      // The model: youngest last; what has expired stays until it is touched or pushed out, as in the map.
-      let model: Array<{ key: string; value: number; expires: number }> = []
-      let now = 0
-      for (const [i, step] of steps.entries()) {
-        if (step.op === "wait") {
-          now += step.millis
-          continue
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 60 }), (max, steps) => {
+        const lru = Lru.make<number>(max)
+        // The model: youngest last; what has expired stays until it is touched or pushed out, as in the map.
+        let model: Array<{ key: string; value: number; expires: number }> = []
+        let now = 0
+        for (const [i, step] of steps.entries()) {
+          if (step.op === "wait") {
+            now += step.millis
+            continue
+          }
+          const known = model.find((entry) => entry.key === step.key)
+          const alive = known !== undefined && known.expires > now
+          const others = model.filter((entry) => entry !== known)
+          switch (step.op) {
+            case "set": {
+              if (known === undefined && others.length >= max) others.shift()
+              model = [...others, { key: step.key, value: i, expires: now + step.ttl }]
+              Lru.set(lru, step.key, i, now + step.ttl)
+              break
+            }
+            case "get": {
+              model = alive ? [...others, known] : others
+              assert.strictEqual(Lru.get(lru, step.key, () => now)?.value, alive ? known.value : undefined)
+              break
+            }
+            case "has": {
+              if (!alive) model = others
+              assert.strictEqual(Lru.has(lru, step.key, () => now), alive)
+              break
+            }
+            case "remove": {
+              model = others
+              assert.strictEqual(Lru.remove(lru, step.key, () => now), alive)
+              break
+            }
+            case "clear": {
+              const gone = model.filter((entry) => entry.key.startsWith(step.key))
+              model = model.filter((entry) => !entry.key.startsWith(step.key))
+              assert.strictEqual(Lru.clear(lru, step.key, now), gone.filter((entry) => entry.expires > now).length)
+              break
+            }
+          }
+          assert.deepStrictEqual(Array.from(lru.entries.keys()), model.map((entry) => entry.key))
+          assert.isAtMost(lru.entries.size, max)
         }
-        const known = model.find((entry) => entry.key === step.key)
-        const alive = known !== undefined && known.expires > now
-        const others = model.filter((entry) => entry !== known)
-        switch (step.op) {
-          case "set": {
-            if (known === undefined && others.length >= max) others.shift()
-            model = [...others, { key: step.key, value: i, expires: now + step.ttl }]
-            Lru.set(lru, step.key, i, now + step.ttl)
-            break
-          }
-          case "get": {
-            model = alive ? [...others, known] : others
-            assert.strictEqual(Lru.get(lru, step.key, () => now)?.value, alive ? known.value : undefined)
-            break
-          }
-          case "has": {
-            if (!alive) model = others
-            assert.strictEqual(Lru.has(lru, step.key, () => now), alive)
-            break
-          }
-          case "remove": {
-            model = others
-            assert.strictEqual(Lru.remove(lru, step.key, () => now), alive)
-            break
-          }
-          case "clear": {
-            const gone = model.filter((entry) => entry.key.startsWith(step.key))
-            model = model.filter((entry) => !entry.key.startsWith(step.key))
-            assert.strictEqual(Lru.clear(lru, step.key, now), gone.filter((entry) => entry.expires > now).length)
-            break
-          }
-        }
-        assert.deepStrictEqual(Array.from(lru.entries.keys()), model.map((entry) => entry.key))
-        assert.isAtMost(lru.entries.size, max)
-      }
-    }), { numRuns: 300 })
+      }),
+      { numRuns: 300 }
+    )
   })
 })

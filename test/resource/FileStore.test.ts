@@ -1,6 +1,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, FileSystem, Layer, Path, Scope, Stream } from "effect"
+import type { Scope } from "effect"
+import { Cause, Effect, Exit, Fiber, FileSystem, Layer, Path, Stream } from "effect"
 import * as Status from "../../src/observability/Status.ts"
 import * as FileStore from "../../src/resource/FileStore.ts"
 
@@ -22,18 +23,22 @@ const inFolder = <A, E>(
       return yield* body({ files, base, fs })
     }).pipe(Effect.scoped, Effect.provide(Status.layer), Effect.provide(NodeServices.layer)))
 
-const reasonOf = <A>(effect: Effect.Effect<A, FileStore.FileStoreError>) => Effect.map(Effect.flip(effect), (e) => e.reason)
+const reasonOf = <A>(effect: Effect.Effect<A, FileStore.FileStoreError>) =>
+  Effect.map(Effect.flip(effect), (e) => e.reason)
 
 describe("FileStore", () => {
-  inFolder("creates the base and the required directories with the configured permissions", ({ base, fs }) =>
-    Effect.gen(function*() {
-      for (const dir of ["", "/cache", "/logs", "/uploads"]) {
-        const info = yield* fs.stat(base + dir)
-        assert.strictEqual(info.type, "Directory")
-        assert.strictEqual(info.mode & 0o777, 0o755, dir)
-      }
-      assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "logs", "uploads"])
-    }))
+  inFolder(
+    "creates the base and the required directories with the configured permissions",
+    ({ base, fs }) =>
+      Effect.gen(function*() {
+        for (const dir of ["", "/cache", "/logs", "/uploads"]) {
+          const info = yield* fs.stat(base + dir)
+          assert.strictEqual(info.type, "Directory")
+          assert.strictEqual(info.mode & 0o777, 0o755, dir)
+        }
+        assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "logs", "uploads"])
+      })
+  )
 
   inFolder("reads back what it wrote, as bytes, text and stream", ({ files }) =>
     Effect.gen(function*() {
@@ -48,24 +53,30 @@ describe("FileStore", () => {
       assert.isFalse(yield* files.exists("a/x"))
     }))
 
-  inFolder("a write replaces the file as a whole and leaves no temporary file", ({ base, files, fs }) =>
-    Effect.gen(function*() {
-      yield* files.write("f", "old and longer")
-      yield* Effect.all(
-        Array.from({ length: 20 }, (_, n) => files.write("f", `new ${n}`)),
-        { concurrency: "unbounded" }
-      )
-      assert.match(yield* files.readString("f"), /^new \d+$/)
-      assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "f", "logs", "uploads"])
-    }))
+  inFolder(
+    "a write replaces the file as a whole and leaves no temporary file",
+    ({ base, files, fs }) =>
+      Effect.gen(function*() {
+        yield* files.write("f", "old and longer")
+        yield* Effect.all(
+          Array.from({ length: 20 }, (_, n) => files.write("f", `new ${n}`)),
+          { concurrency: "unbounded" }
+        )
+        assert.match(yield* files.readString("f"), /^new \d+$/)
+        assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "f", "logs", "uploads"])
+      })
+  )
 
-  inFolder("a failed write leaves the old content and no temporary file", ({ base, files, fs }) =>
-    Effect.gen(function*() {
-      yield* files.makeDirectory("taken")
-      yield* files.write("taken/inside", "x")
-      assert.isTrue(Exit.isFailure(yield* Effect.exit(files.write("taken", "a file over a directory"))))
-      assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "logs", "taken", "uploads"])
-    }))
+  inFolder(
+    "a failed write leaves the old content and no temporary file",
+    ({ base, files, fs }) =>
+      Effect.gen(function*() {
+        yield* files.makeDirectory("taken")
+        yield* files.write("taken/inside", "x")
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(files.write("taken", "a file over a directory"))))
+        assert.deepStrictEqual((yield* fs.readDirectory(base)).sort(), ["cache", "logs", "taken", "uploads"])
+      })
+  )
 
   inFolder("lists with types, sorted", ({ files }) =>
     Effect.gen(function*() {
@@ -90,13 +101,16 @@ describe("FileStore", () => {
       assert.strictEqual(yield* reasonOf(files.delete("", { recursive: true })), "PathRefused")
     }))
 
-  inFolder("what is not there is NotFound, and the message does not show the base", ({ base, files }) =>
-    Effect.gen(function*() {
-      const error = yield* Effect.flip(files.read("nope.txt"))
-      assert.strictEqual(error.reason, "NotFound")
-      assert.strictEqual(error.message, "read \"nope.txt\": there is no such file or directory")
-      assert.notInclude(JSON.stringify(error), base)
-    }))
+  inFolder(
+    "what is not there is NotFound, and the message does not show the base",
+    ({ base, files }) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(files.read("nope.txt"))
+        assert.strictEqual(error.reason, "NotFound")
+        assert.strictEqual(error.message, "read \"nope.txt\": there is no such file or directory")
+        assert.notInclude(JSON.stringify(error), base)
+      })
+  )
 
   inFolder("no operation leaves the base: as written", ({ files }) =>
     Effect.gen(function*() {

@@ -20,7 +20,12 @@ const events = Effect.gen(function*() {
 
 const logged = () => {
   const lines: Array<string> = []
-  return { lines, layer: Logger.layer([Logger.make(({ message }) => { lines.push(String(message)) })]) }
+  return {
+    lines,
+    layer: Logger.layer([Logger.make(({ message }) => {
+      lines.push(String(message))
+    })])
+  }
 }
 
 describe("Lifecycle", () => {

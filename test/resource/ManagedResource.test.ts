@@ -214,7 +214,10 @@ describe("ManagedResource", () => {
       class B extends Context.Service<B, { readonly b: 1 }>()("test/B") {}
       class C extends Context.Service<C, { readonly c: 1 }>()("test/C") {}
       const open = (id: string) =>
-        Effect.acquireRelease(Effect.sync(() => events.push(`open ${id}`)), () => Effect.sync(() => events.push(`close ${id}`)))
+        Effect.acquireRelease(
+          Effect.sync(() => events.push(`open ${id}`)),
+          () => Effect.sync(() => events.push(`close ${id}`))
+        )
       const a = ManagedResource.layer(A, {
         id: "a",
         validate: Effect.void,
@@ -287,7 +290,9 @@ describe("ManagedResource", () => {
     it.effect("one failure degrades, three in a row are down, one success recovers", () =>
       withStatus(Effect.gen(function*() {
         const p = yield* probe()
-        const { close } = yield* build(ManagedResource.layer(Box, { ...p.definition, options: { monitor: { interval: 1000 } } }))
+        const { close } = yield* build(
+          ManagedResource.layer(Box, { ...p.definition, options: { monitor: { interval: 1000 } } })
+        )
         yield* Ref.set(p.healthy, false)
         yield* TestClock.adjust(1100)
         assert.strictEqual(yield* stateOf("box"), "degraded")
@@ -448,7 +453,9 @@ describe("ManagedResource", () => {
       withStatus(Effect.gen(function*() {
         const p = yield* probe()
         const q = yield* probe()
-        class Top extends Context.Service<Top, { readonly value: Effect.Effect<number, ResourceError> }>()("test/Top") {}
+        class Top
+          extends Context.Service<Top, { readonly value: Effect.Effect<number, ResourceError> }>()("test/Top")
+        {}
         const top = ManagedResource.layer(Top, { ...q.definition, id: "top", needs: ["box"] })
         const bottom = ManagedResource.layer(Box, {
           ...p.definition,

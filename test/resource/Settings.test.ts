@@ -370,6 +370,14 @@ describe("Settings", () => {
         )
       }))
 
+    it.effect("name a whole that is no group of sections", () =>
+      Effect.gen(function*() {
+        for (const raw of ["cache: 1", [1], 5]) {
+          assert.strictEqual((yield* issuesOf(raw))[0]?.expected, "sections by name")
+        }
+        assert.strictEqual((yield* Settings.decode(null)).cache.port, 6379)
+      }))
+
     it.effect("can be caught by tag, and their message passes through redaction unchanged", () =>
       Effect.gen(function*() {
         const message = yield* Settings.decode({ cache: { password: [], username: [] }, database: { password: {} } })

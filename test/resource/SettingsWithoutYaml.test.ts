@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { vi } from "vitest"
@@ -8,6 +9,11 @@ import * as Settings from "../../src/resource/Settings.ts"
 vi.mock("yaml", () => {
   throw new Error("Cannot find package 'yaml'")
 })
+
+const emptyEnvironment = Effect.provideService(
+  ConfigProvider.ConfigProvider,
+  ConfigProvider.fromEnv({ env: {} })
+)
 
 const files = FileSystem.layerNoop({
   readFileString: (path) => Effect.succeed(path.endsWith(".json") ? "{\"cache\":{\"port\":1}}" : "cache:\n  port: 1\n")
@@ -24,11 +30,11 @@ describe("Settings.layerFile without the package yaml", () => {
         actual: "YAML without the package that reads it",
         hint: "npm install yaml, or use JSON"
       }])
-    }).pipe(Effect.provide(files)))
+    }).pipe(Effect.provide(files), emptyEnvironment))
 
   it.effect("reads a JSON file all the same", () =>
     Effect.gen(function*() {
       const settings = yield* Effect.provide(Settings.load, Settings.layerFile("app.json"))
       assert.strictEqual(settings.cache.port, 1)
-    }).pipe(Effect.provide(files)))
+    }).pipe(Effect.provide(files), emptyEnvironment))
 })

@@ -38,15 +38,18 @@ const report = <A>(f: (snapshot: Status.Snapshot) => A) => Effect.provide(Effect
 
 describe("StartupReport", () => {
   it.effect("draws a tree in the order of composition, with phases, attempts and reasons", () =>
-    Effect.map(report(StartupReport.tree), (text) =>
-      assert.deepStrictEqual(text.split("\n").map((line) => line.trimEnd()), [
-        "✔ filesystem     ready           10 ms   validate 2 ms · connect 8 ms",
-        "└─ ▲ cache       degraded       1.24 s   connect 1.24 s",
-        "     the last check took 1500 ms",
-        "   └─ ✖ database failed         500 ms   connect ×3 500 ms",
-        "        database did not connect: refused <here>",
-        "          remedy: start it"
-      ])))
+    Effect.map(
+      report(StartupReport.tree),
+      (text) =>
+        assert.deepStrictEqual(text.split("\n").map((line) => line.trimEnd()), [
+          "✔ filesystem     ready           10 ms   validate 2 ms · connect 8 ms",
+          "└─ ▲ cache       degraded       1.24 s   connect 1.24 s",
+          "     the last check took 1500 ms",
+          "   └─ ✖ database failed         500 ms   connect ×3 500 ms",
+          "        database did not connect: refused <here>",
+          "          remedy: start it"
+        ])
+    ))
 
   it.effect("leaves out edges that follow from others, and tells needs from order", () =>
     Effect.map(report(StartupReport.edges), (edges) =>

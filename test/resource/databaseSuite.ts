@@ -21,7 +21,9 @@ import { Supervisor } from "../../src/resource/Supervisor.ts"
 import { eventually } from "../support/Live.ts"
 
 /** Restarts a resource on command. */
-export class Restart extends Context.Service<Restart, (id: string) => Effect.Effect<void, ResourceError>>()("test/Restart") {}
+export class Restart
+  extends Context.Service<Restart, (id: string) => Effect.Effect<void, ResourceError>>()("test/Restart")
+{}
 
 /** A supervisor that does nothing by itself. */
 export const manualRestart: Layer.Layer<Restart | Supervisor> = Layer.effectContext(Effect.sync(() => {
@@ -178,7 +180,10 @@ export const suite = <E>(
       Effect.scoped(Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         yield* Effect.all([sql.reserve, sql.reserve, sql.reserve])
-        const waiting = yield* Effect.forEach([1, 2], () => Effect.forkChild(Effect.flip(sql`SELECT 1`), { startImmediately: true }))
+        const waiting = yield* Effect.forEach(
+          [1, 2],
+          () => Effect.forkChild(Effect.flip(sql`SELECT 1`), { startImmediately: true })
+        )
         const refused = yield* Effect.flip(sql`SELECT 1`)
         const late = yield* Effect.forEach(waiting, Fiber.join)
         const exhausted = [refused, ...late].map((error) => {
@@ -194,30 +199,34 @@ export const suite = <E>(
         assert.match(refused.message, /all 3 database connections are in use and 2 callers wait already/)
       })))
 
-    it.effect("survives a restart: the client goes on, and the restart waits for a transaction under way", () =>
-      Effect.gen(function*() {
-        const sql = yield* SqlClient.SqlClient
-        const restart = yield* Restart
-        const status = yield* Status
-        const inside = yield* Deferred.make<void>()
-        const finish = yield* Deferred.make<void>()
-        const transaction = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
-          yield* sql`CREATE TABLE IF NOT EXISTS suite_restart (n int)`
-          yield* Deferred.succeed(inside, undefined)
-          yield* Deferred.await(finish)
-          yield* sql`INSERT INTO suite_restart VALUES (1)`
-        })))
-        yield* Deferred.await(inside)
-        const restarting = yield* Effect.forkChild(restart("database"))
-        // A statement that comes during the restart waits for its end.
-        const during = yield* Effect.forkChild(Effect.andThen(Effect.yieldNow, sql`SELECT 1 AS n`))
-        yield* Deferred.succeed(finish, undefined)
-        yield* Fiber.join(transaction)
-        yield* Fiber.join(restarting)
-        assert.deepStrictEqual(yield* Fiber.join(during), [{ n: 1 }])
-        assert.deepStrictEqual(yield* sql`SELECT n FROM suite_restart`, [{ n: 1 }])
-        yield* eventually(Effect.map(status.get("database"), (node) => node?.state === "ready"))
-      }), 60_000)
+    it.effect(
+      "survives a restart: the client goes on, and the restart waits for a transaction under way",
+      () =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const restart = yield* Restart
+          const status = yield* Status
+          const inside = yield* Deferred.make<void>()
+          const finish = yield* Deferred.make<void>()
+          const transaction = yield* Effect.forkChild(sql.withTransaction(Effect.gen(function*() {
+            yield* sql`CREATE TABLE IF NOT EXISTS suite_restart (n int)`
+            yield* Deferred.succeed(inside, undefined)
+            yield* Deferred.await(finish)
+            yield* sql`INSERT INTO suite_restart VALUES (1)`
+          })))
+          yield* Deferred.await(inside)
+          const restarting = yield* Effect.forkChild(restart("database"))
+          // A statement that comes during the restart waits for its end.
+          const during = yield* Effect.forkChild(Effect.andThen(Effect.yieldNow, sql`SELECT 1 AS n`))
+          yield* Deferred.succeed(finish, undefined)
+          yield* Fiber.join(transaction)
+          yield* Fiber.join(restarting)
+          assert.deepStrictEqual(yield* Fiber.join(during), [{ n: 1 }])
+          assert.deepStrictEqual(yield* sql`SELECT n FROM suite_restart`, [{ n: 1 }])
+          yield* eventually(Effect.map(status.get("database"), (node) => node?.state === "ready"))
+        }),
+      60_000
+    )
   })
 }
 

@@ -11,8 +11,8 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
 import type { Reactivity } from "effect/reactivity/Reactivity"
+import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
@@ -62,12 +62,14 @@ const readFolder = (folder: string): Effect.Effect<ReadonlyArray<LoadedFile>, Ex
         const parsed = Plan.parseName(file)
         if (parsed === undefined) return []
         const at = path.join(absolute, file)
-        return [fs.readFile(at, "utf8").then((text): LoadedFile => {
-          // A checkout with other line endings is the same migration.
-          const content = text.replace(/\r\n/g, "\n")
-          const checksum = createHash("sha256").update(content).digest("hex")
-          return { ...parsed, file, content, checksum, absolute: at }
-        })]
+        return [
+          fs.readFile(at, "utf8").then((text): LoadedFile => {
+            // A checkout with other line endings is the same migration.
+            const content = text.replace(/\r\n/g, "\n")
+            const checksum = createHash("sha256").update(content).digest("hex")
+            return { ...parsed, file, content, checksum, absolute: at }
+          })
+        ]
       }))
     },
     catch: (cause) =>
@@ -150,7 +152,9 @@ const stillLocked = (sql: SqlClient.SqlClient, timeout: Duration.Duration) =>
     Effect.map(([holder]) => {
       const who = holder === undefined
         ? "another session"
-        : `session ${holder.pid} (${holder.application ?? "unnamed"}${holder.client === null ? "" : ` from ${holder.client}`})`
+        : `session ${holder.pid} (${holder.application ?? "unnamed"}${
+          holder.client === null ? "" : ` from ${holder.client}`
+        })`
       return new Explained({
         explanation: {
           reason: "TimedOut",
@@ -265,7 +269,9 @@ export const run = (
     const first = yield* planned(before)
     if (first.newer.length > 0) {
       yield* Effect.logWarning(
-        `database: ${first.newer.length} migrations of a newer version are applied, the newest ${first.newer.at(-1)?.file}`
+        `database: ${first.newer.length} migrations of a newer version are applied, the newest ${
+          first.newer.at(-1)?.file
+        }`
       )
     }
     if (first.pending.length === 0) return before

@@ -4,8 +4,8 @@ import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 import type { Reactivity } from "effect/reactivity/Reactivity"
+import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
@@ -13,10 +13,10 @@ import type { Status } from "../../observability/Status.ts"
 import * as Database from "../../resource/Database.ts"
 import { resourceOptions } from "../../resource/internal/settingsOptions.ts"
 import type { Explanation, Phase, ResourceError } from "../../resource/ResourceError.ts"
-import * as Settings from "../../resource/Settings.ts"
+import type * as Settings from "../../resource/Settings.ts"
 import * as Migrations from "./migrations.ts"
 import { commit } from "./pgConnection.ts"
-import { Explained, explain, type Place, readOnly } from "./pgErrors.ts"
+import { explain, Explained, type Place, readOnly } from "./pgErrors.ts"
 import * as PgPool from "./pgPool.ts"
 
 /** What only code can set. */
@@ -177,10 +177,13 @@ const askReadOnly = (
   place: Place,
   allowed: boolean
 ): Effect.Effect<void, SqlError | Explained> =>
-  Effect.flatMap(session.query("SHOW transaction_read_only", [], false), ({ rows }) =>
-    rows[0]?.["transaction_read_only"] === "on" && !allowed
-      ? Effect.fail(new Explained({ explanation: readOnly(place) }))
-      : Effect.void)
+  Effect.flatMap(
+    session.query("SHOW transaction_read_only", [], false),
+    ({ rows }) =>
+      rows[0]?.["transaction_read_only"] === "on" && !allowed
+        ? Effect.fail(new Explained({ explanation: readOnly(place) }))
+        : Effect.void
+  )
 
 const statements = [
   "BEGIN",

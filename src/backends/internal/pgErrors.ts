@@ -97,7 +97,8 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
           reason: "PermissionDenied",
           detail: `${where} does not let user "${place.username}" in: ${message}`,
           option: "database.username",
-          remedy: "Check DATABASE_USERNAME, and on the server that the role exists and pg_hba.conf lets it in from here."
+          remedy:
+            "Check DATABASE_USERNAME, and on the server that the role exists and pg_hba.conf lets it in from here."
         }
     case "3D000":
       return {
@@ -124,7 +125,11 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
         retryable: true
       }
     case "57P03":
-      return { reason: "ConnectionFailed", detail: `${where} is not taking connections yet: ${message}`, retryable: true }
+      return {
+        reason: "ConnectionFailed",
+        detail: `${where} is not taking connections yet: ${message}`,
+        retryable: true
+      }
     case "57P01":
     case "57P02":
     case "57P04":
@@ -219,7 +224,9 @@ export const explain = (error: unknown, place: Place, connecting: boolean): Expl
   const where = `${place.host}:${place.port}`
   const code = codeOf(error)
   const message = messageOf(error)
-  const known = code === undefined || (!connecting && /^(22|42704)/.test(code)) ? undefined : byCode(code, message, place)
+  const known = code === undefined || (!connecting && /^(22|42704)/.test(code))
+    ? undefined
+    : byCode(code, message, place)
   if (known !== undefined) return known
   if (/requested password authentication/.test(message)) {
     return {

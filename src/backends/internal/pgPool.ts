@@ -112,41 +112,62 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
     }
   })
 
+interface Held {
+  readonly session: PgConnection.PgConnection
+  readonly drop: Effect.Effect<void>
+}
+
 /**
  * A connection for questions that must not wait for users' work. It is opened for the first question and kept; a
  * question that fails or is given up on drops it together with its socket, since nobody knows what state it is in.
+ * Opening goes on when the question that wanted it is given up on: on a slow line it takes several checks.
  */
 const ownConnection = (
   open: (stream: () => Duplex) => Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>,
   dial: () => Duplex
 ) =>
   Effect.gen(function*() {
-    let held: { readonly session: PgConnection.PgConnection; readonly drop: Effect.Effect<void> } | undefined
+    let held: Held | undefined
+    let opening: Fiber.Fiber<Held, SqlError> | undefined
+
     const establish = Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         const scope = Scope.makeUnsafe()
-        const opened: Array<Duplex> = []
+        const sockets: Array<Duplex> = []
         const drop = Effect.suspend(() => {
           held = undefined
-          for (const socket of opened) socket.destroy()
+          for (const socket of sockets) socket.destroy()
           return Scope.close(scope, Exit.void)
         })
         const stream = () => {
           const socket = dial()
-          opened.push(socket)
+          sockets.push(socket)
           return socket
         }
         return restore(Scope.provide(open(stream), scope)).pipe(
-          Effect.onError(() => drop),
+          Effect.onExit((exit) => {
+            opening = undefined
+            return Exit.isSuccess(exit) ? Effect.void : drop
+          }),
           Effect.map((session) => held = { session, drop })
         )
       })
     )
-    yield* Effect.addFinalizer(() => Effect.suspend(() => held === undefined ? Effect.void : held.drop))
+    const connection = Effect.suspend((): Effect.Effect<Held, SqlError> => {
+      if (held !== undefined) return Effect.succeed(held)
+      if (opening !== undefined) return Fiber.join(opening)
+      return Effect.flatMap(Effect.forkDetach(establish), (fiber) => Fiber.join(opening = fiber))
+    })
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        if (opening !== undefined) yield* Fiber.interrupt(opening)
+        if (held !== undefined) yield* held.drop
+      })
+    )
 
     return <A, E>(ask: (session: PgConnection.PgConnection) => Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(held === undefined ? restore(establish) : Effect.succeed(held), ({ drop, session }) =>
+        Effect.flatMap(restore(connection), ({ drop, session }) =>
           // Asked in a fiber of its own: given up on, the driver would first try for seconds to cancel the statement.
           Effect.flatMap(Effect.forkDetach(ask(session), { startImmediately: true }), (fiber) =>
             restore(Fiber.join(fiber)).pipe(

@@ -43,7 +43,6 @@ export const connect = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened,
     // Without a listener ioredis prints its errors, password included.
     client.on("error", remember)
     client.on("node error", remember)
-    client.on("sentinelError", remember)
     client.on("connect", () => {
       wrongDatabase = undefined
     })
@@ -59,7 +58,8 @@ export const connect = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened,
       resume(Effect.fail(toFailure(error, plan)))
     }
     client.connect().then(
-      () => wrongDatabase === undefined ? resume(Effect.succeed({ client, trouble: () => trouble })) : fail(wrongDatabase),
+      () =>
+        wrongDatabase === undefined ? resume(Effect.succeed({ client, trouble: () => trouble })) : fail(wrongDatabase),
       // The promise only says that the connection was closed; why, the event has said before.
       (error) => fail(trouble ?? error)
     )

@@ -5,7 +5,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Client from "./redisClient.ts"
 import { isNodeOfCluster, RedisFailure, toFailure } from "./redisError.ts"
-import * as Plan from "./redisPlan.ts"
+import type * as Plan from "./redisPlan.ts"
 
 export interface Connection {
   readonly plan: Plan.Plan
@@ -64,8 +64,10 @@ export const probe = (plan: Plan.Plan, client: Client.Client): Effect.Effect<voi
     const word = (yield* Random.nextIntBetween(0, 0x7fffffff)).toString(36)
     const key = `${plan.prefix}seaworthy:probe:${word}`
     yield* Client.attempt(plan, () => Promise.all(Client.primaries(client).map((primary) => primary.ping())))
-    const [, found] = yield* Client.attempt(plan, () =>
-      Promise.all([client.set(key, word, "PX", 10_000), client.get(key), client.del(key)]))
+    const [, found] = yield* Client.attempt(
+      plan,
+      () => Promise.all([client.set(key, word, "PX", 10_000), client.get(key), client.del(key)])
+    )
     if (found !== word) {
       return yield* Effect.fail(
         new RedisFailure({
@@ -85,7 +87,9 @@ export const probe = (plan: Plan.Plan, client: Client.Client): Effect.Effect<voi
 export const inspect = ({ client, plan }: Connection): Effect.Effect<void, RedisFailure> =>
   plan.mode === "cluster" ? Effect.void : Client.attempt(plan, () => client.info("cluster")).pipe(
     // A user who may not ask is not a reason to fail.
-    Effect.catch((failure) => failure.explanation.reason === "PermissionDenied" ? Effect.succeed("") : Effect.fail(failure)),
+    Effect.catch((failure) =>
+      failure.explanation.reason === "PermissionDenied" ? Effect.succeed("") : Effect.fail(failure)
+    ),
     Effect.flatMap((info) =>
       info.includes("cluster_enabled:1")
         ? Effect.fail(new RedisFailure({ explanation: isNodeOfCluster(plan), cause: undefined }))

@@ -1,9 +1,9 @@
 // What an error of ioredis means, in words that name the option and the remedy. Pure, except that it redacts. ioredis puts
 // the password into its errors (`command.args` of AUTH and HELLO): none leaves this module as it is.
 import * as Data from "effect/Data"
-import * as Redaction from "../../security/Redaction.ts"
 import { CacheError, type Reason as CacheReason } from "../../resource/CacheStore.ts"
 import { type Explanation, isRetryable, type ResourceError } from "../../resource/ResourceError.ts"
+import * as Redaction from "../../security/Redaction.ts"
 import * as Plan from "./redisPlan.ts"
 
 /** A driver error that was understood; `cause` is sanitized. */
@@ -54,6 +54,17 @@ export const isNodeOfCluster = (plan: Plan.Plan): Explanation => ({
   option: "cache.mode",
   remedy: `Set CACHE_MODE=cluster and CACHE_NODES=${plan.host}:${plan.port}.`
 })
+
+const notConnected = says(
+  "Connection is closed",
+  "Stream isn't writeable",
+  "isn't ready",
+  "max retries",
+  "startup nodes",
+  "slots cache",
+  "Too many Cluster redirections",
+  "aborted"
+)
 
 const rules: ReadonlyArray<Rule> = [
   (text, _, plan) =>
@@ -155,7 +166,8 @@ const rules: ReadonlyArray<Rule> = [
         reason: "TimedOut",
         detail: `${Plan.describe(plan)} did not answer in time`,
         option: option(plan, "host"),
-        remedy: "Check that address and CACHE_TLS are those of the server and that nothing drops packets on the way; or " +
+        remedy:
+          "Check that address and CACHE_TLS are those of the server and that nothing drops packets on the way; or " +
           "raise CACHE_TIMEOUT and CACHE_COMMAND_TIMEOUT."
       }
       : undefined,
@@ -198,11 +210,11 @@ const rules: ReadonlyArray<Rule> = [
       }
       : undefined,
   (text, _, plan) =>
-    says("All sentinels are unreachable", "got an invalid reply")(text)
+    says("All sentinels are unreachable", "No such master")(text)
       ? {
         reason: "ConnectionFailed",
         detail: `no sentinel knows a reachable ${Plan.describe(plan)}`,
-        option: text.includes("invalid reply") ? "cache.sentinel_name" : "cache.nodes",
+        option: text.includes("No such master") ? "cache.sentinel_name" : "cache.nodes",
         remedy: "Check CACHE_NODES (the sentinels, port 26379 as a rule) and CACHE_SENTINEL_NAME."
       }
       : undefined,
@@ -217,7 +229,15 @@ const rules: ReadonlyArray<Rule> = [
       : undefined,
   (text, code, plan) =>
     code === "ECONNRESET" || code === "EPIPE" ||
-      says("Connection is closed", "Stream isn't writeable", "isn't ready", "max retries", "startup nodes", "slots cache", "aborted")(
+      says(
+        "Connection is closed",
+        "Stream isn't writeable",
+        "isn't ready",
+        "max retries",
+        "startup nodes",
+        "slots cache",
+        "aborted"
+      )(
         text
       )
       ? {

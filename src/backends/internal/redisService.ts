@@ -2,7 +2,8 @@
 // also on Sentinel and Cluster. Keys get no prefix here: those stores have prefixes of their own.
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { Redis, RedisError } from "effect/persistence/Redis"
+import type { Redis } from "effect/persistence/Redis"
+import { RedisError } from "effect/persistence/Redis"
 import * as EffectRedis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import * as Status from "../../observability/Status.ts"
@@ -32,12 +33,15 @@ export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"]
         Effect.flatMap(connection, ({ client }) => send(client, command, args)) as Effect.Effect<A, RedisError>,
         operation
       ),
-    connect: Effect.flatMap(connection, ({ plan }) =>
-      Effect.map(Effect.mapError(Client.connect(plan, "reserved"), toRedisError), ({ client }) => ({
-        send: <A = unknown>(command: string, ...args: ReadonlyArray<string>) =>
-          send(client, command, args) as Effect.Effect<A, RedisError>,
-        close: Effect.sync(() => client.disconnect())
-      }))),
+    connect: Effect.flatMap(
+      connection,
+      ({ plan }) =>
+        Effect.map(Effect.mapError(Client.connect(plan, "reserved"), toRedisError), ({ client }) => ({
+          send: <A = unknown>(command: string, ...args: ReadonlyArray<string>) =>
+            send(client, command, args) as Effect.Effect<A, RedisError>,
+          close: Effect.sync(() => client.disconnect())
+        }))
+    ),
     subscribe: (channel, onMessage) =>
       Effect.gen(function*() {
         const { plan } = yield* connection

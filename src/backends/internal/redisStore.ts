@@ -11,13 +11,21 @@ import * as Client from "./redisClient.ts"
 import type { Connection } from "./redisConnection.ts"
 import { fromResourceError, toCacheError } from "./redisError.ts"
 
-/** Keys of one command: a longer one would make other users of the server wait. */
+/** Keys of one command: a longer one would make other users of the server wait, and may not end in time. */
 const chunkSize = 1_000
 
-const chunks = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => {
-  if (items.length <= chunkSize) return items.length === 0 ? [] : [items]
-  const out: Array<ReadonlyArray<A>> = []
-  for (let i = 0; i < items.length; i += chunkSize) out.push(items.slice(i, i + chunkSize))
+/** On a cluster each key is a command of its own. */
+const clusterChunkSize = 200
+
+/** Sends the items in chunks, one after the other; most often there is only one. */
+const inChunks = async <A, B>(
+  client: Client.Client,
+  items: ReadonlyArray<A>,
+  send: (chunk: ReadonlyArray<A>) => Promise<B>
+): Promise<ReadonlyArray<B>> => {
+  const size = Client.isCluster(client) ? clusterChunkSize : chunkSize
+  const out: Array<B> = []
+  for (let i = 0; i < items.length; i += size) out.push(await send(items.slice(i, i + size)))
   return out
 }
 
@@ -66,6 +74,18 @@ const isSome = (count: number): boolean => count > 0
 const nothing = () => undefined
 const sum = (counts: ReadonlyArray<number>): number => counts.reduce((total, count) => total + count, 0)
 
+const setOne = (client: Client.Client, key: string, value: string, ttl: number): Promise<unknown> =>
+  ttl === Infinity ? client.set(key, value) : client.set(key, value, "PX", ttl)
+
+const unlink = (client: Client.Client, keys: ReadonlyArray<string>): Promise<number> =>
+  inChunks(
+    client,
+    keys,
+    (chunk) =>
+      Client.isCluster(client) ? Promise.all(chunk.map((key) => client.unlink(key))).then(sum) : client.unlink(...chunk)
+  )
+    .then(sum)
+
 export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
   const { node } = handle
   const counters = {
@@ -104,11 +124,6 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
     return Option.some(value)
   }
 
-  const remove = ({ client, plan }: Connection, keys: ReadonlyArray<string>): Promise<number> => {
-    const full = keys.map((key) => plan.prefix + key)
-    return removeFull(client, full)
-  }
-
   return {
     driver: "redis",
     counters,
@@ -116,40 +131,39 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
     set: (key, value, options) =>
       run("set", ({ client, plan }): Promise<unknown> => {
         const ttl = Ttl.millis(options?.ttl, Ttl.millis(plan.ttl, Infinity))
-        if (ttl === Infinity) return client.set(plan.prefix + key, value)
-        return ttl === 0 ? client.unlink(plan.prefix + key) : client.set(plan.prefix + key, value, "PX", ttl)
+        return ttl === 0 ? client.unlink(plan.prefix + key) : setOne(client, plan.prefix + key, value, ttl)
       }, nothing),
     delete: (key) => run("delete", ({ client, plan }) => client.unlink(plan.prefix + key), isSome),
     has: (key) => run("has", ({ client, plan }) => client.exists(plan.prefix + key), isSome),
     getMany: (keys) =>
       run("getMany", ({ client, plan }) => {
         const full = Array.from(keys, (key) => plan.prefix + key)
-        // Keys of a cluster live on different nodes: each goes to its own, all at once.
-        return Client.isCluster(client)
-          ? Promise.all(full.map((key) => client.get(key)))
-          : Promise.all(chunks(full).map((chunk) => client.mget(...chunk))).then((replies) => replies.flat())
-      }, (values) => values.map(counted)),
+        return inChunks(client, full, (chunk) =>
+          Client.isCluster(client)
+            ? Promise.all(chunk.map((key) => client.get(key)))
+            : client.mget(...chunk))
+      }, (replies) => replies.flat().map(counted)),
     setMany: (entries, options) =>
       run("setMany", ({ client, plan }): Promise<unknown> => {
         const ttl = Ttl.millis(options?.ttl, Ttl.millis(plan.ttl, Infinity))
         const all = Array.from(entries, ([key, value]) => [plan.prefix + key, value] as const)
-        if (ttl === 0) return removeFull(client, all.map(([key]) => key))
-        if (Client.isCluster(client)) {
-          return Promise.all(
-            all.map(([key, value]) => ttl === Infinity ? client.set(key, value) : client.set(key, value, "PX", ttl))
-          )
-        }
-        return Promise.all(chunks(all).map((chunk) => {
+        if (ttl === 0) return unlink(client, all.map(([key]) => key))
+        return inChunks(client, all, (chunk): Promise<unknown> => {
+          if (Client.isCluster(client)) return Promise.all(chunk.map(([key, value]) => setOne(client, key, value, ttl)))
           const pipeline = client.pipeline()
           for (const [key, value] of chunk) {
             if (ttl === Infinity) pipeline.set(key, value)
             else pipeline.set(key, value, "PX", ttl)
           }
           return pipeline.exec().then(firstError)
-        }))
+        })
       }, nothing),
     deleteMany: (keys) =>
-      run("deleteMany", (connection) => remove(connection, Array.from(keys)), (count) => count),
+      run(
+        "deleteMany",
+        ({ client, plan }) => unlink(client, Array.from(keys, (key) => plan.prefix + key)),
+        (count) => count
+      ),
     clear: (prefix) =>
       Effect.gen(function*() {
         // The servers are listed anew for each clear: a cluster may have changed.
@@ -170,7 +184,7 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
                 "COUNT",
                 chunkSize
               )
-              return [next, await removeFull(client, keys)] as const
+              return [next, await unlink(client, keys)] as const
             }, (step) => step)
             cursor = next
             removed += count
@@ -180,8 +194,3 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
       })
   }
 }
-
-const removeFull = (client: Client.Client, keys: ReadonlyArray<string>): Promise<number> =>
-  Client.isCluster(client)
-    ? Promise.all(keys.map((key) => client.unlink(key))).then(sum)
-    : Promise.all(chunks(keys).map((chunk) => client.unlink(...chunk))).then(sum)

@@ -122,14 +122,17 @@ const makeLayer = <R>(
       explain: (failure: RedisFailure) => failure.explanation,
       explainTimeout: () => ({
         option: "cache.timeout",
-        remedy: "Check that CACHE_HOST, CACHE_PORT and CACHE_TLS are those of the server and that nothing drops packets on " +
+        remedy:
+          "Check that CACHE_HOST, CACHE_PORT and CACHE_TLS are those of the server and that nothing drops packets on " +
           "the way; or raise CACHE_TIMEOUT."
       }),
       options: optionsOf
     },
     (handle) =>
-      Effect.map(Service.make(handle), (redis) =>
-        Context.make(CacheStore, Store.make(handle)).pipe(Context.add(RedisService, redis)))
+      Effect.map(
+        Service.make(handle),
+        (redis) => Context.make(CacheStore, Store.make(handle)).pipe(Context.add(RedisService, redis))
+      )
   )
 }
 

@@ -1,8 +1,8 @@
 // The command line of `seaworthy`: flags, sources of settings, exit codes.
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import type { Environment } from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -52,7 +52,9 @@ const only = Flag.String("only").pipe(
 
 const timeout = Flag.String("timeout").pipe(
   Flag.withAlias("t"),
-  Flag.withDescription("Time to become ready: seconds, or a duration such as \"90 seconds\". Default: lifecycle.startup_timeout"),
+  Flag.withDescription(
+    "Time to become ready: seconds, or a duration such as \"90 seconds\". Default: lifecycle.startup_timeout"
+  ),
   Flag.mapEffect((text) => {
     const seconds = Number(text)
     const parsed = text.trim() !== "" && Number.isFinite(seconds)
@@ -127,7 +129,9 @@ export const run = ({ args, environment }: Run): Effect.Effect<number, never, En
   )
 
   const check = Command.make("check", { file, json, only, timeout }, (flags) => starting(flags, "check")).pipe(
-    Command.withDescription("Validate settings, connect, verify and release, changing nothing: for CI and init containers")
+    Command.withDescription(
+      "Validate settings, connect, verify and release, changing nothing: for CI and init containers"
+    )
   )
 
   const configuration = Command.make("config", {
@@ -162,7 +166,11 @@ export const run = ({ args, environment }: Run): Effect.Effect<number, never, En
             ExitCode.invalid
           )
           // The parser has said what is wrong; asking for help is not a mistake.
-          : Effect.succeed(CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0 ? ExitCode.ok : ExitCode.invalid)
+          : Effect.succeed(
+            CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
+              ? ExitCode.ok
+              : ExitCode.invalid
+          )
     }),
     Effect.provide(Output.logger(wantsJson)),
     Effect.provideService(References.MinimumLogLevel, "Warn")

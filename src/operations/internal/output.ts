@@ -1,8 +1,8 @@
 // The one gate to standard output and standard error: whatever passes is sanitized, whoever wrote it.
-import * as Effect from "effect/Effect"
-import * as Logger from "effect/Logger"
-import type * as Layer from "effect/Layer"
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redaction from "../../security/Redaction.ts"
 
 export interface Output {
@@ -18,7 +18,6 @@ export interface Output {
 }
 
 // Control sequences are ours alone: text from outside must not move the cursor or recolour the terminal.
-// oxlint-disable-next-line no-control-regex
 const stray = /[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
 
 const safe = (text: string): string => Redaction.text(text).replace(stray, "")
@@ -38,7 +37,11 @@ export const make = (environment: Readonly<Record<string, string | undefined>>):
 }
 
 const text = (message: unknown): string =>
-  Array.isArray(message) ? message.map(text).join(" ") : typeof message === "string" ? message : JSON.stringify(Redaction.value(message))
+  Array.isArray(message)
+    ? message.map(text).join(" ")
+    : typeof message === "string"
+    ? message
+    : JSON.stringify(Redaction.value(message))
 
 /** Log lines to standard error, so that standard output stays what the command promises. */
 export const logger = (json: boolean): Layer.Layer<never> =>
@@ -48,7 +51,9 @@ export const logger = (json: boolean): Layer.Layer<never> =>
       const said = Redaction.text(text(message))
       const line = json
         ? JSON.stringify({ at: date.toISOString(), level: logLevel, message: said, cause: why })
-        : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${said}${why === undefined ? "" : `: ${why}`}`
+        : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${said}${
+          why === undefined ? "" : `: ${why}`
+        }`
       process.stderr.write(line.replace(stray, "") + "\n")
     })
   ])

@@ -63,7 +63,9 @@ export const start = (
     for (const warning of settings.warnings) yield* output.complain(`warning: ${warning}`)
     const view = yield* View.make(status, output, {
       json: options.json,
-      title: `${titles[options.mode]} (${options.source}; cache: ${settings.cache.driver}, database: ${settings.database.driver})`
+      title: `${
+        titles[options.mode]
+      } (${options.source}; cache: ${settings.cache.driver}, database: ${settings.database.driver})`
     })
     for (const id of options.only) yield* status.expect({ id, kind: id })
 
@@ -85,9 +87,9 @@ export const start = (
     return yield* Effect.onExit(
       Effect.matchCauseEffect(run, {
         onSuccess: () => Effect.succeed(ExitCode.ok),
-        onFailure: (cause) =>
-          Effect.as(view.failed(describe(cause)), ExitCode.notReady)
+        onFailure: (cause) => Effect.as(view.failed(describe(cause)), ExitCode.notReady)
       }),
-      (exit) => Exit.isSuccess(exit) && exit.value === ExitCode.ok || Exit.hasInterrupts(exit) ? view.ended : Effect.void
+      (exit) =>
+        Exit.isSuccess(exit) && exit.value === ExitCode.ok || Exit.hasInterrupts(exit) ? view.ended : Effect.void
     )
   }).pipe(Effect.scoped, Effect.provide(Status.layer))

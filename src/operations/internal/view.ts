@@ -119,7 +119,9 @@ export const make = (
       draining: Effect.suspend(() => {
         if (stage !== "running") return Effect.void
         stage = "stopping"
-        return options.json ? event("draining", {}) : output.print("\nstopping: draining, then releasing in reverse (again to leave at once)")
+        return options.json
+          ? event("draining", {})
+          : output.print("\nstopping: draining, then releasing in reverse (again to leave at once)")
       }),
       ended: Effect.gen(function*() {
         // Changes travel by a stream of their own; say here what it had no time for.

@@ -3,7 +3,8 @@
  */
 import * as MutableRef from "effect/MutableRef"
 import * as Ref from "effect/Ref"
-import { type Circuit, Closed, fresh } from "./Circuit.ts"
+import type { Closed } from "./Circuit.ts"
+import { type Circuit, fresh } from "./Circuit.ts"
 import type { TripRule } from "./TripRule.ts"
 
 /** Reads and writes the circuit of a key. */

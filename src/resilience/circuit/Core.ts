@@ -2,7 +2,6 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
@@ -10,11 +9,11 @@ import * as Stream from "effect/Stream"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import * as Outcome from "../Outcome.ts"
 import type { Cells } from "./Cells.ts"
+import type { Closed } from "./Circuit.ts"
 import {
   admittedShare,
   type Circuit,
   close,
-  Closed,
   type ClosedRecovery,
   countProbe,
   fresh,
@@ -26,13 +25,11 @@ import {
   type Settings,
   takeProbe
 } from "./Circuit.ts"
-import type { Driver, Metrics, State, StateTag, Transition } from "./Driver.ts"
+import type { AnyFiber, Driver, Metrics, State, StateTag, Transition } from "./Driver.ts"
 import { CircuitBreakerOpenError } from "./OpenError.ts"
 import { openTimes, startAfter } from "./OpenTimes.ts"
 import { load, save, type Snapshot } from "./Snapshot.ts"
 import { emptyMemory, readsClock, record, slowMillis, tally } from "./TripRule.ts"
-
-type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 /** Options of a breaker, checked and in milliseconds. */
 export interface CoreOptions {
@@ -85,17 +82,22 @@ export class Core implements Driver {
     classify: Outcome.Classify<A, E> = this.options.classify
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
     return Effect.withFiber((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
-      const now = this.timesCalls ? monotonicMillis(fiber) : 0
-      const circuit = this.cells.get(key, now)
-      if (circuit._tag === "Closed") {
-        const { generation, recovery } = circuit
-        if (recovery !== undefined && recovery.ramping && !this.rampAdmits(recovery, fiber)) {
-          return this.reject(key, "RampingUp", undefined)
-        }
-        return Effect.onExitPrimitive(self, (exit) => this.settle(key, generation, now, exit, classify, fiber), true)
-      }
-      return this.runNotClosed(key, circuit, self, classify, fiber)
+      const generation = this.enter(key, fiber)
+      if (generation < 0) return this.runNotClosed(key, self, classify, fiber)
+      const startedAt = this.startTime(fiber)
+      return Effect.onExitPrimitive(self, (exit) => this.leave(key, generation, startedAt, exit, classify, fiber), true)
     })
+  }
+
+  enter(key: string, fiber: AnyFiber): number {
+    const circuit = this.cells.get(key, 0)
+    if (circuit._tag !== "Closed") return -1
+    const { generation, recovery } = circuit
+    return recovery === undefined || !recovery.ramping || this.rampAdmits(recovery, fiber) ? generation : -1
+  }
+
+  startTime(fiber: AnyFiber): number {
+    return this.timesCalls ? monotonicMillis(fiber) : 0
   }
 
   readonly transitions: Stream.Stream<Transition> = Stream.suspend(() => Stream.fromPubSub(this.pubsub))
@@ -119,15 +121,12 @@ export class Core implements Driver {
     })
   }
 
-  /** The stored circuits. */
-  states(): Effect.Effect<ReadonlyMap<string, State>> {
-    return Effect.withFiber((fiber) => {
-      const now = monotonicMillis(fiber)
-      const states = new Map<string, State>()
-      for (const [key, circuit] of this.cells.entries(now)) states.set(key, this.stateOf(circuit, now))
-      return Effect.succeed(states)
-    })
-  }
+  readonly states: Effect.Effect<ReadonlyMap<string, State>> = Effect.withFiber((fiber) => {
+    const now = monotonicMillis(fiber)
+    const states = new Map<string, State>()
+    for (const [key, circuit] of this.cells.entries(now)) states.set(key, this.stateOf(circuit, now))
+    return Effect.succeed(states)
+  })
 
   control(key: string, mode: ManualMode | "Automatic" | "Reset"): Effect.Effect<void> {
     return Effect.withFiber((fiber) => {
@@ -148,7 +147,8 @@ export class Core implements Driver {
   snapshot(key: string): Effect.Effect<Snapshot> {
     return this.read(
       key,
-      (circuit, now, fiber) => save(this.settings.rule, circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      (circuit, now, fiber) =>
+        save(this.settings.rule, circuit, now, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
     )
   }
 
@@ -164,26 +164,21 @@ export class Core implements Driver {
     })
   }
 
-  /** Any state but closed: rejects, runs uncounted, or runs as a probe. */
-  private runNotClosed<A, E, R>(
+  /** What the closed circuit does not admit at once: rejects it, runs it uncounted, or runs it as a probe. */
+  runNotClosed<A, E, R>(
     key: string,
-    circuit: Circuit,
     self: Effect.Effect<A, E, R>,
-    classify: Outcome.Classify<A, E>,
+    classify: Outcome.Classify<A, E> = this.options.classify,
     fiber: AnyFiber
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
+    const circuit = this.cells.get(key, 0)
+    if (circuit._tag === "Closed") return this.reject(key, "RampingUp", undefined)
     if (circuit._tag === "Manual") {
-      switch (circuit.mode) {
-        case "ForcedOpen":
-          return this.reject(key, "ForcedOpen", undefined)
-        case "Disabled":
-          return self
-        case "MetricsOnly": {
-          const now = this.timesCalls ? monotonicMillis(fiber) : 0
-          const { generation } = circuit
-          return Effect.onExitPrimitive(self, (exit) => this.settle(key, generation, now, exit, classify, fiber), true)
-        }
-      }
+      if (circuit.mode === "Disabled") return self
+      if (circuit.mode === "ForcedOpen") return this.reject(key, "ForcedOpen", undefined)
+      const { generation } = circuit
+      const startedAt = this.startTime(fiber)
+      return Effect.onExitPrimitive(self, (exit) => this.leave(key, generation, startedAt, exit, classify, fiber), true)
     }
     if (circuit._tag === "Open") {
       const now = monotonicMillis(fiber)
@@ -215,12 +210,12 @@ export class Core implements Driver {
   }
 
   /** Counts a call that was admitted by a closed or a metrics-only circuit. */
-  private settle<A, E>(
+  leave<A, E>(
     key: string,
     generation: number,
     startedAt: number,
     exit: Exit.Exit<A, E>,
-    classify: Outcome.Classify<A, E>,
+    classify: Outcome.Classify<A, E> = this.options.classify,
     fiber: AnyFiber
   ): undefined {
     const outcome = Outcome.isInterruption(exit) ? Outcome.ignored : classify(exit)

@@ -1,11 +1,15 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type * as Stream from "effect/Stream"
 import type * as Outcome from "../Outcome.ts"
 import type { Circuit, ManualMode } from "./Circuit.ts"
 import type { CircuitBreakerOpenError } from "./OpenError.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import type { Tally } from "./TripRule.ts"
+
+export type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 /** What state a circuit is in. */
 export type StateTag = Exclude<Circuit["_tag"], "Manual"> | ManualMode
@@ -62,8 +66,31 @@ export interface Driver {
     self: Effect.Effect<A, E, R>,
     classify: Outcome.Classify<A, E> | undefined
   ) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
+  /**
+   * For a policy that runs several strategies in one pass: the generation of a call that the closed circuit admits, to be
+   * given to `leave` with the call's exit. Negative when anything but that is the case: then go on with `runNotClosed`.
+   */
+  readonly enter: (key: string, fiber: AnyFiber) => number
+  readonly runNotClosed: <A, E, R>(
+    key: string,
+    self: Effect.Effect<A, E, R>,
+    classify: Outcome.Classify<A, E> | undefined,
+    fiber: AnyFiber
+  ) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
+  /** When the call starts, in milliseconds; 0 when the rule does not ask. */
+  readonly startTime: (fiber: AnyFiber) => number
+  readonly leave: <A, E>(
+    key: string,
+    generation: number,
+    startedAt: number,
+    exit: Exit.Exit<A, E>,
+    classify: Outcome.Classify<A, E> | undefined,
+    fiber: AnyFiber
+  ) => void
   readonly transitions: Stream.Stream<Transition>
   readonly state: (key: string) => Effect.Effect<State>
+  /** The circuits in memory. */
+  readonly states: Effect.Effect<ReadonlyMap<string, State>>
   readonly metrics: (key: string) => Effect.Effect<Metrics>
   readonly control: (key: string, mode: ManualMode | "Automatic" | "Reset") => Effect.Effect<void>
   readonly snapshot: (key: string) => Effect.Effect<Snapshot>

@@ -37,7 +37,8 @@ export const consecutive = (failures: number): TripRule => ({
   failures: integerAtLeast("failures", 1, failures)
 })
 
-const positiveFinite = (name: string, value: Duration.Input): number => {
+/** Milliseconds of a duration option that has to be above zero and finite. */
+export const positiveFinite = (name: string, value: Duration.Input): number => {
   positiveMillis(name, value)
   return finiteMillis(name, value)
 }

@@ -80,7 +80,8 @@ export const startHedged = <A, E, R>(
     alive.add(fiber)
     fiber.addObserver((exit) => {
       alive.delete(fiber)
-            onEnd(exit)
+      if (callerLeft) return
+      onEnd(exit)
       if (outcome !== undefined && alive.size === 0) finish()
     })
   }

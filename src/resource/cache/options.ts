@@ -16,7 +16,8 @@ type Section = Settings.Sections["cache"]
  */
 export type Options = { readonly [Name in keyof Section]?: Given<Section[Name]> | undefined }
 
-const duration = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.fromInputUnsafe(input)
+const duration = (input: Duration.Input | undefined) =>
+  input === undefined ? undefined : Duration.fromInputUnsafe(input)
 
 /** All settings, with the section `cache` from code and the others by default. */
 export const settings = (options: Options): Effect.Effect<Settings.Shape, Settings.SettingsError> =>

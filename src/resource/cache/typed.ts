@@ -84,7 +84,10 @@ export const make = <A, I>(
   return {
     get: (key) => Effect.map(store.get(prefix + key), decodeHit),
     set: (key, value, own) =>
-      Effect.flatMap(Effect.suspend(() => encoded("set", value)), (text) => store.set(prefix + key, text, withTtl(own))),
+      Effect.flatMap(
+        Effect.suspend(() => encoded("set", value)),
+        (text) => store.set(prefix + key, text, withTtl(own))
+      ),
     delete: (key) => store.delete(prefix + key),
     has: (key) => store.has(prefix + key),
     getMany: (keys) =>
@@ -93,7 +96,8 @@ export const make = <A, I>(
       Effect.flatMap(
         Effect.forEach(entries, ([key, value]) =>
           Effect.map(encoded("setMany", value), (text) => [prefix + key, text] as const)),
-        (texts) => store.setMany(texts, withTtl(own))
+        (texts) =>
+          store.setMany(texts, withTtl(own))
       ),
     deleteMany: (keys) => store.deleteMany(Array.from(keys, (key) => prefix + key)),
     clear: (below) => store.clear(prefix + (below ?? ""))

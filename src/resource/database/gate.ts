@@ -72,13 +72,17 @@ export const make = (limits: Limits): Gate => {
         waiter = { admitted: false, wake: resume }
         queue.add(waiter)
       })
-      const settled = Effect.onExitPrimitive(restore(Effect.timeoutOption(admission, limits.acquireTimeout)), (exit) => {
-        if (waiter === undefined) return undefined
-        queue.delete(waiter)
-        // Admitted at the very moment it gave up: the place goes to the next one.
-        if (Exit.isFailure(exit) && waiter.admitted) leave()
-        return undefined
-      }, true)
+      const settled = Effect.onExitPrimitive(
+        restore(Effect.timeoutOption(admission, limits.acquireTimeout)),
+        (exit) => {
+          if (waiter === undefined) return undefined
+          queue.delete(waiter)
+          // Admitted at the very moment it gave up: the place goes to the next one.
+          if (Exit.isFailure(exit) && waiter.admitted) leave()
+          return undefined
+        },
+        true
+      )
       return Effect.flatMap(settled, (outcome) => {
         if (waiter?.admitted === true) return Effect.void
         return refuse(Option.isNone(outcome) ? "AcquireTimeout" : "Closed")
@@ -105,8 +109,10 @@ export const make = (limits: Limits): Gate => {
           }, true))
       ),
     enter: Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.scope, (scope) =>
-        Effect.flatMap(enter(restore), () => Scope.addFinalizer(scope, Effect.sync(leave))))
+      Effect.flatMap(
+        Effect.scope,
+        (scope) => Effect.flatMap(enter(restore), () => Scope.addFinalizer(scope, Effect.sync(leave)))
+      )
     ),
     inside: () => inside,
     waiting: () => queue.size,

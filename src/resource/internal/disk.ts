@@ -30,8 +30,7 @@ export interface Disk {
   readonly watch: (path: string) => Stream.Stream<Change, PlatformError | Escape>
 }
 
-const isNotFound = (error: PlatformError | Escape) =>
-  error._tag === "PlatformError" && error.reason._tag === "NotFound"
+const isNotFound = (error: PlatformError | Escape) => error._tag === "PlatformError" && error.reason._tag === "NotFound"
 
 const orUndefined = <A>(effect: Effect.Effect<A, PlatformError>): Effect.Effect<A | undefined, PlatformError> =>
   Effect.catch(effect, (error) => isNotFound(error) ? Effect.succeed(undefined) : Effect.fail(error))
@@ -54,7 +53,8 @@ export const open = (
         // mkdir's own mode is cut by the umask; two processes may create it at the same time.
         const created = yield* Effect.catch(
           Effect.as(fs.makeDirectory(absolute), true),
-          (error) => error.reason._tag === "AlreadyExists" && known === undefined ? Effect.succeed(false) : Effect.fail(error)
+          (error) =>
+            error.reason._tag === "AlreadyExists" && known === undefined ? Effect.succeed(false) : Effect.fail(error)
         )
         if (created) yield* fs.chmod(absolute, options.permissions)
         return created
@@ -109,7 +109,10 @@ export const open = (
           yield* syncDirectory(directory)
         }),
       exists: (relative) =>
-        Effect.flatMap(locate(relative), (real) => Effect.map(orUndefined(fs.stat(real)), (info) => info !== undefined)),
+        Effect.flatMap(
+          locate(relative),
+          (real) => Effect.map(orUndefined(fs.stat(real)), (info) => info !== undefined)
+        ),
       list: (relative) =>
         Effect.gen(function*() {
           const real = yield* locate(relative)

@@ -1,11 +1,11 @@
 // One life of a resource's connection: from connect to release. A restart begins the next one. Borrowers are counted so
 // that a release waits for the work that is using it.
 import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
-import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import { bounded } from "./bounded.ts"
 
 export interface Generation<Connection> {

@@ -75,9 +75,10 @@ export const loop = <Connection, E, R>(self: LoopOptions<Connection, E, R>): Eff
       const clock = yield* Clock.Clock
       const start = clock.monotonicTimeNanosUnsafe()
       const ended = yield* bounded(
-        Effect.onExit(Effect.exit(self.check(connection)), () => Effect.sync(() => {
-          busy = false
-        })),
+        Effect.onExit(Effect.exit(self.check(connection)), () =>
+          Effect.sync(() => {
+            busy = false
+          })),
         timeout
       )
       if (Option.isNone(ended)) {

@@ -9,7 +9,6 @@ const decodeOnce = (path: string): string => {
   }
 }
 
-// oxlint-disable-next-line no-control-regex
 const control = /[\u0000-\u001f\u007f]/
 
 const segmentsOf = (path: string): ReadonlyArray<string> => path.split(/[/\\]/)
@@ -27,7 +26,9 @@ export const refusal = (path: string): string | undefined => {
   if (decoded.some((form) => control.test(form))) return "it holds a control character"
   if (decoded.some(isAbsolute)) return "it is absolute"
   if (decoded.some(climbs)) return "it climbs out with \"..\""
-  if (decoded.some((form) => segmentsOf(form).length !== segmentsOf(path).length)) return "it hides a separator in an encoded form"
+  if (decoded.some((form) => segmentsOf(form).length !== segmentsOf(path).length)) {
+    return "it hides a separator in an encoded form"
+  }
   if (path.includes("\\")) return "it holds a backslash"
   return undefined
 }

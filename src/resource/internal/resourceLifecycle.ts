@@ -31,14 +31,20 @@ interface Cell<Settings, Connection> {
   monitoring: boolean
 }
 
-export const Mode: Context.Reference<"start" | "check"> = Context.Reference<"start" | "check">("seaworthy/ManagedResource/Mode", {
-  defaultValue: () => "start"
-})
+export const Mode: Context.Reference<"start" | "check"> = Context.Reference<"start" | "check">(
+  "seaworthy/ManagedResource/Mode",
+  {
+    defaultValue: () => "start"
+  }
+)
 
 const explainUnknown = (error: unknown): Explanation => ({ reason: "Unknown", detail: Redaction.error(error).message })
 
-const notUsable = (cell: Cell<unknown, unknown>, detail: string, reason: ResourceError["reason"] = "ConnectionFailed") =>
-  new ResourceError({ resource: cell.id, phase: "monitor", reason, detail, attempts: 1, elapsed: 0 })
+const notUsable = (
+  cell: Cell<unknown, unknown>,
+  detail: string,
+  reason: ResourceError["reason"] = "ConnectionFailed"
+) => new ResourceError({ resource: cell.id, phase: "monitor", reason, detail, attempts: 1, elapsed: 0 })
 
 export const make = <Settings, Connection, E, R>(
   definition: Definition<Settings, Connection, E, R>,
@@ -71,9 +77,10 @@ export const make = <Settings, Connection, E, R>(
         "Give the definition a `service`, or drop `lazy`."
       ))
     }
-    const node = yield* status.register({ id, kind: definition.kind ?? "resource", needs, wants, after, keep: true }).pipe(
-      Effect.mapError((error) => invalid("Conflict", error.message, "Give each resource an id of its own."))
-    )
+    const node = yield* status.register({ id, kind: definition.kind ?? "resource", needs, wants, after, keep: true })
+      .pipe(
+        Effect.mapError((error) => invalid("Conflict", error.message, "Give each resource an id of its own."))
+      )
     const cell: Cell<Settings, Connection> = {
       id,
       node,
@@ -152,7 +159,10 @@ export const make = <Settings, Connection, E, R>(
         const rest = Effect.gen(function*() {
           const { connection, scope: own } = generation
           if (definition.initialize !== undefined && mode === "start") {
-            yield* phase("initialize", Scope.provide(definition.initialize(connection, settings), own) as Effect.Effect<unknown, E, R>)
+            yield* phase(
+              "initialize",
+              Scope.provide(definition.initialize(connection, settings), own) as Effect.Effect<unknown, E, R>
+            )
           } else {
             yield* node.set("initializing")
           }
@@ -206,7 +216,8 @@ export const make = <Settings, Connection, E, R>(
           wants,
           options,
           current: () => cell.current?.connection,
-          check: (connection: Connection) => (definition.check ?? definition.verify)(connection, cell.settings as Settings),
+          check: (connection: Connection) =>
+            (definition.check ?? definition.verify)(connection, cell.settings as Settings),
           explain: (cause: Cause.Cause<E>) =>
             PhaseRunner.toResourceError(
               { resource: id, phase: "monitor", attempts: 1, elapsed: 0 },
@@ -230,9 +241,13 @@ export const make = <Settings, Connection, E, R>(
           const said: Array<string> = []
           if (cut > 0) said.push(`${cut} operations were still running and were cut off`)
           if (outcome === "hung") {
-            said.push(`its release did not end within ${Duration.format(Duration.fromInputUnsafe(budget))} and was passed over`)
+            said.push(
+              `its release did not end within ${Duration.format(Duration.fromInputUnsafe(budget))} and was passed over`
+            )
           }
-          if (outcome === "failed") said.push(`its release failed: ${Redaction.error(Cause.squash(cause as Cause.Cause<unknown>)).message}`)
+          if (outcome === "failed") {
+            said.push(`its release failed: ${Redaction.error(Cause.squash(cause as Cause.Cause<unknown>)).message}`)
+          }
           return said.length === 0 ? undefined : said.join("; ")
         }
       )
@@ -267,14 +282,18 @@ export const make = <Settings, Connection, E, R>(
     const startLazily = Effect.suspend(() => {
       const done = announce()
       const begun = turn.withPermit(Effect.suspend(() =>
-        cell.stopped ? Deferred.fail(done, notUsable(cell, "it is stopped")) : Effect.tap(start(done, "failed"), () => monitor)
+        cell.stopped
+          ? Deferred.fail(done, notUsable(cell, "it is stopped"))
+          : Effect.tap(start(done, "failed"), () => monitor)
       ))
       return Effect.andThen(Effect.forkIn(begun, scope), Deferred.await(done))
     })
 
     /** The way for users while there is no connection: wait for the start under way, or begin one. */
     const absent: Effect.Effect<void, ResourceError> = Effect.suspend(() => {
-      if (cell.stopped) return Effect.fail(notUsable(cell, "it is stopped"))
+      if (cell.stopped) {
+        return Effect.fail(notUsable(cell, "it is stopped"))
+      }
       if (cell.starting === undefined && definition.lazy !== true) {
         return Effect.fail(notUsable(cell, "it is down and not being restarted"))
       }

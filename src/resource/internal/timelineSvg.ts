@@ -51,14 +51,18 @@ export const render = (self: Bars): string => {
   const height = 60 + self.rows.length * rowHeight
   const x = (at: number) => left + ((at - self.from) / self.span) * width
   const out = [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 90} ${height}" font-family="system-ui, sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${
+      left + width + 90
+    } ${height}" font-family="system-ui, sans-serif" font-size="12">`,
     "<style>text{fill:#333}@media (prefers-color-scheme: dark){text{fill:#ddd}}</style>"
   ]
   for (let tick = 0; tick <= 4; tick++) {
     const at = self.from + (self.span * tick) / 4
     out.push(`<line x1="${x(at).toFixed(1)}" x2="${x(at).toFixed(1)}" y1="14" y2="${height - 40}" stroke="#8886"/>`)
     out.push(
-      `<text x="${x(at).toFixed(1)}" y="${height - 26}" text-anchor="middle">${Math.round((self.span * tick) / 4)} ms</text>`
+      `<text x="${x(at).toFixed(1)}" y="${height - 26}" text-anchor="middle">${
+        Math.round((self.span * tick) / 4)
+      } ms</text>`
     )
   }
   self.rows.forEach((row, index) => {
@@ -68,13 +72,17 @@ export const render = (self: Bars): string => {
       const fill = bar.outcome === "failed" ? "#c1121f" : colours[bar.phase] ?? "#777"
       const tries = bar.attempts > 1 ? `, ${bar.attempts} attempts` : ""
       out.push(
-        `<rect x="${x(bar.start).toFixed(1)}" y="${y}" width="${Math.max(1.5, x(bar.end) - x(bar.start)).toFixed(1)}" height="18" rx="2" fill="${fill}"><title>${
+        `<rect x="${x(bar.start).toFixed(1)}" y="${y}" width="${
+          Math.max(1.5, x(bar.end) - x(bar.start)).toFixed(1)
+        }" height="18" rx="2" fill="${fill}"><title>${
           escape(`${row.id} ${bar.phase}: ${Math.round(bar.end - bar.start)} ms${tries}`)
         }</title></rect>`
       )
     }
     const last = row.bars[row.bars.length - 1]
-    if (last !== undefined) out.push(`<text x="${(x(last.end) + 6).toFixed(1)}" y="${y + 14}">${escape(row.state)}</text>`)
+    if (last !== undefined) {
+      out.push(`<text x="${(x(last.end) + 6).toFixed(1)}" y="${y + 14}">${escape(row.state)}</text>`)
+    }
   })
   let at = left
   for (const [phase, fill] of [...Object.entries(colours), ["failed", "#c1121f"] as const]) {

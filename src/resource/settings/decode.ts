@@ -12,7 +12,7 @@ import * as Redaction from "../../security/Redaction.ts"
 import { describeName, describeShape, makeIssue, type SettingsIssue } from "./error.ts"
 import { splitItems } from "./option.ts"
 import { registerSecret } from "./secrets.ts"
-import { type AnySection, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
+import { type AnySection, decodeAbsent, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
 import { nearest } from "./suggest.ts"
 
 /** The value of an option as it was given, and by whom. */
@@ -44,7 +44,8 @@ export interface Result {
 
 type Group = Record<string, unknown>
 
-const isRecord = (u: unknown): u is Readonly<Group> => typeof u === "object" && u !== null && !Array.isArray(u)
+/** Whether it is a group of options. */
+export const isRecord = (u: unknown): u is Readonly<Group> => typeof u === "object" && u !== null && !Array.isArray(u)
 
 const valueAt = (root: unknown, keys: ReadonlyArray<string>): unknown =>
   keys.reduce<unknown>(
@@ -109,12 +110,6 @@ const decodeForeign = (leaf: Leaf, given: Given): Exit.Exit<unknown, unknown> =>
   if (given.isText) return typeof raw === "string" ? fromText(raw) : decodeWith(texts, raw)
   const exit = decodeWith(Schema.toCodecJson(leaf.schema), raw)
   return Exit.isFailure(exit) && (typeof raw === "string" || typeof raw === "number") ? fromText(String(raw)) : exit
-}
-
-const decodeAbsent = (leaf: Leaf): Exit.Exit<unknown, unknown> => {
-  const name = leaf.keys[leaf.keys.length - 1]!
-  const exit = decodeWith(Schema.Struct({ [name]: leaf.schema }), {})
-  return Exit.isSuccess(exit) ? Exit.succeed((exit.value as Group)[name]) : exit
 }
 
 /** The first item of a list that is not valid; the list itself may be a text. */

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import { isRecord } from "./decode.ts"
 import { describeShape, makeIssue, SettingsError } from "./error.ts"
 import { jsonErrorOffset } from "./json.ts"
 
@@ -81,9 +82,6 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
       cause instanceof SettingsError ? cause : failure(path, "valid YAML", "aliases that would fill the memory")
   })
 })
-
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u)
 
 /** Parses the text of a file by the ending of its name. */
 export const parseFile = Effect.fnUntraced(function*(path: string, text: string) {

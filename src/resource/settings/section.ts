@@ -124,8 +124,14 @@ const walk = (keys: ReadonlyArray<string>, fields: Fields): ReadonlyArray<Leaf> 
     }]
   })
 
+const known = new WeakMap<AnySection, ReadonlyArray<Leaf>>()
+
 /** The options of a section, those of nested groups included. */
-export const leavesOf = (section: AnySection): ReadonlyArray<Leaf> => walk([section.name], section.schema.fields)
+export const leavesOf = (section: AnySection): ReadonlyArray<Leaf> => {
+  const leaves = known.get(section) ?? walk([section.name], section.schema.fields)
+  known.set(section, leaves)
+  return leaves
+}
 
 /** Encodes a decoded option as a file would hold it; `undefined` where it cannot be. */
 export const encodeLeaf = (leaf: Leaf, value: unknown): unknown => {
@@ -134,10 +140,22 @@ export const encodeLeaf = (leaf: Leaf, value: unknown): unknown => {
   return Exit.isSuccess(exit) ? exit.value : undefined
 }
 
-/** The value of an option that is not given. */
-export const defaultOf = (leaf: Leaf): unknown => {
+const absent = new WeakMap<Leaf, Exit.Exit<unknown, unknown>>()
+
+/** Decodes an option that is not given: its default, nothing, or a failure. */
+export const decodeAbsent = (leaf: Leaf): Exit.Exit<unknown, unknown> => {
+  const before = absent.get(leaf)
+  if (before !== undefined) return before
   const name = leaf.keys[leaf.keys.length - 1]!
   const alone = Schema.Struct({ [name]: leaf.schema }) as unknown as Schema.Codec<Readonly<Record<string, unknown>>>
-  const exit = Schema.decodeUnknownExit(alone)({})
-  return Exit.isSuccess(exit) ? exit.value[name] : undefined
+  const exit = Exit.map(Schema.decodeUnknownExit(alone)({}), (options) => options[name])
+  // A default of a user's own schema may be computed anew each time.
+  if (leaf.isOwn) absent.set(leaf, exit)
+  return exit
+}
+
+/** The value of an option that is not given. */
+export const defaultOf = (leaf: Leaf): unknown => {
+  const exit = decodeAbsent(leaf)
+  return Exit.isSuccess(exit) ? exit.value : undefined
 }
