@@ -62,7 +62,7 @@ export interface Suite {
   readonly bytesTitle?: string | undefined
   /** Measured rounds; default 31. */
   readonly rounds?: number | undefined
-  /** Not set: `run(n)` cases are measured for bytes in a second process. */
+  /** No second process that measures bytes: the cases say them, or they do not matter. */
   readonly withoutBytes?: boolean | undefined
   readonly goals: ReadonlyArray<Goal>
   /** Makes what the cases need (servers, builds). `close` ends it. */

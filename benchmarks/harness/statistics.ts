@@ -65,7 +65,8 @@ const ratio = (a: Measured, b: Measured | undefined, metric: Metric): number | n
   if (b === undefined) return null
   const over = figures(a, metric)
   const under = figures(b, metric)
-  const pairs = over.slice(0, under.length).map((value, round) => value / under[round]!).filter(Number.isFinite)
+  const least = metric === "bytes" ? 1 : 0
+  const pairs = over.slice(0, under.length).flatMap((value, round) => under[round]! > least ? [value / under[round]!] : [])
   return pairs.length === 0 ? null : median(pairs)
 }
 

@@ -40,7 +40,7 @@ const keep = (group: string, name: string, role: Role, use: () => Promise<unknow
     const held = await use()
     const wallNanos = Number(process.hrtime.bigint() - start) / count
     const { system, user } = process.cpuUsage(cpu)
-    const bytes = (used() - before) / count
+    const bytes = Math.max(0, used() - before) / count
     if (held === undefined) throw new Error("nothing was kept")
     return { wallNanos, cpuNanos: (system + user) * 1000 / count, bytes }
   }
@@ -72,7 +72,7 @@ const limiters: ReadonlyArray<SampleCase> = [
     return limiter
   }),
   keep(groups.limiter, "rate-limiter-flexible", "peer", async () => {
-    // Its timers are in place for as long as the window: a short one, so that the next round begins without them.
+    // Its timers hold these keys until the window is over; what is measured is the difference.
     const limiter = new RateLimiterMemory({ points: 100, duration: 3600 })
     for (const key of keys) await limiter.consume(key)
     return limiter
@@ -105,6 +105,7 @@ export const suite: Suite = {
   metric: "bytes",
   bytesTitle: "bytes a key",
   rounds: 5,
+  withoutBytes: true,
   goals: [
     { group: groups.limiter, of: "seaworthy tokenBucket", value: 120 },
     { group: groups.limiter, of: "seaworthy fixedWindow", value: 120 },

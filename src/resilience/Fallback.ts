@@ -95,6 +95,22 @@ export const use = <E, B, E2, R>(name: string, run: (error: E) => Effect.Effect<
 /** The strategy "default": a value that is always at hand. No strategy after it is ever tried. */
 export const value = <const B>(value: B): Value<B> => ({ _tag: "Value", name: "default", value })
 
+/**
+ * Picks and orders strategies by their names, as settings have them: `["cache", "local", "default"]`. What is not named is
+ * left out. Since the order is not known to the compiler, the error type covers every order.
+ *
+ * Throws a `RangeError` when a name belongs to none of the strategies.
+ */
+export const inOrder = <S extends Strategy<any, any>>(
+  names: ReadonlyArray<string>,
+  strategies: ReadonlyArray<S>
+): ReadonlyArray<S> =>
+  names.map((name) => {
+    const strategy = strategies.find((strategy) => strategy.name === name)
+    if (strategy !== undefined) return strategy
+    throw new RangeError(`names must be among: ${strategies.map((strategy) => strategy.name).join(", ")}`)
+  })
+
 /** What is known of one answer that was not the effect's own. */
 export interface Used<out E> {
   /** Name of the strategy that answered. */
@@ -121,7 +137,12 @@ type Unhandled<E, O> = O extends { readonly when: (error: any) => error is infer
   : O extends { readonly when: unknown } ? E
   : never
 
-type LeftOver<E, S> = S extends readonly [infer H, ...infer T] ? LeftOver<AfterOne<E, H>, T> : E
+type LeftOver<E, S> = S extends readonly [infer H, ...infer T] ? LeftOver<AfterOne<E, H>, T>
+  : S extends readonly [] ? E
+  : S extends ReadonlyArray<infer H> ? E | OwnError<H>
+  : E
+
+type OwnError<H> = H extends Use<any, infer _B, infer E2, infer _R> ? E2 : never
 
 type AfterOne<E, H> = [E] extends [never] ? never
   : H extends Value<unknown> ? never

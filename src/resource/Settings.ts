@@ -96,8 +96,8 @@ export interface Shape extends Sections {
   readonly sources: Readonly<Record<string, string>>
   /** Environment variables that look like misspelt options. */
   readonly warnings: ReadonlyArray<string>
-  /** Every option in force, secrets hidden; see `effective`. */
-  readonly rows: ReadonlyArray<Row>
+  /** See `effective`. */
+  readonly rows: () => ReadonlyArray<Row>
 }
 
 /**
@@ -141,14 +141,14 @@ const finish = (
   found: ReadonlyArray<SettingsIssue>,
   warnings: ReadonlyArray<string>
 ): Effect.Effect<Shape, SettingsError> => {
-  const { issues, rows, values } = decodeAll(sections, given, found)
+  const { issues, rows, sources, values } = decodeAll(sections, given, found)
   if (issues.length > 0) return Effect.fail(new SettingsError({ issues }))
   const own = Object.entries(values).filter(([name]) => builtInNames.includes(name))
   const others = Object.entries(values).filter(([name]) => !builtInNames.includes(name))
   return Effect.succeed({
     ...Object.fromEntries(own) as unknown as Sections,
     others: Object.fromEntries(others),
-    sources: Object.fromEntries(rows.map((row) => [row.path, row.source])),
+    sources,
     warnings,
     rows
   })
@@ -314,7 +314,7 @@ export const make = (values: Values): Effect.Effect<Shape, SettingsError> =>
  * @category accessors
  * @since 0.1.0
  */
-export const effective = (settings: Shape): ReadonlyArray<Row> => settings.rows
+export const effective = (settings: Shape): ReadonlyArray<Row> => settings.rows()
 
 /**
  * A JSON Schema (draft 2020-12) of a settings file, for editors and for checks before a release.

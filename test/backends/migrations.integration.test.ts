@@ -22,9 +22,9 @@ Servers.describeWith(["postgres"], "Migrations by several processes", () => {
       password: Redacted.make(server.password)
     })
     const query = (sql: string) => Effect.map(session.query(sql), ({ rows }) => rows)
-    const start = (folder: string) =>
+    const start = (folder: string, name = "seaworthy") =>
       spawnCommand(["--import", "tsx", fixture, "postgres"], {
-        env: { DATABASE_URL: server.url, DATABASE_MIGRATIONS: folder }
+        env: { DATABASE_URL: server.url, DATABASE_MIGRATIONS: folder, DATABASE_APPLICATION_NAME: name }
       })
     return { query, start }
   })
@@ -33,10 +33,20 @@ Servers.describeWith(["postgres"], "Migrations by several processes", () => {
     Effect.gen(function*() {
       const { query, start } = yield* world
       const folder = yield* folderWith({
-        "0001_boats.sql": "CREATE TABLE boats (n serial); SELECT pg_sleep(1); INSERT INTO boats DEFAULT VALUES;",
+        "0001_boats.sql": `
+          CREATE TABLE boats (n serial);
+          INSERT INTO boats DEFAULT VALUES;
+          -- Goes on when both processes are there, and then lets the other one come to the lock.
+          DO $$ BEGIN
+            WHILE (SELECT count(DISTINCT application_name) FROM pg_stat_activity WHERE application_name LIKE 'twin%') < 2 LOOP
+              PERFORM pg_sleep(0.05);
+              PERFORM pg_stat_clear_snapshot();
+            END LOOP;
+            PERFORM pg_sleep(0.5);
+          END $$;`,
         "0002_more.sql": "INSERT INTO boats DEFAULT VALUES;"
       })
-      const processes = yield* Effect.all([start(folder), start(folder)])
+      const processes = yield* Effect.all([start(folder, "twin 1"), start(folder, "twin 2")])
       for (const each of processes) {
         assert.strictEqual(yield* each.waitForLine(/^ready|^failed/, bound), "ready with 0001_boats.sql 0002_more.sql")
       }

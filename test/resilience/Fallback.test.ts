@@ -85,6 +85,25 @@ describe("Fallback", () => {
         assert.deepStrictEqual(answer, { rate: 1 })
       }))
 
+    it.effect("can be picked and ordered by the names that settings give", () =>
+      Effect.gen(function*() {
+        const store = yield* Fallback.makeStore<string>()
+        yield* store.set("k", "kept")
+        const strategies = [
+          Fallback.cache(store, "k"),
+          Fallback.local(() => Effect.succeed("computed")),
+          Fallback.value("default")
+        ]
+        const answer = (...names: ReadonlyArray<string>) =>
+          Fallback.fallback(Effect.fail("down"), Fallback.inOrder(names, strategies))
+        assert.deepStrictEqual(
+          [yield* answer("cache", "local", "default"), yield* answer("local", "cache"), yield* answer("default")],
+          ["kept", "computed", "default"]
+        )
+        assert.strictEqual(yield* Effect.flip(answer()), "down")
+        assert.throws(() => answer("cache", "remote"), RangeError, "names must be among: cache, local, default")
+      }))
+
     it.effect("are tried in order until one has an answer", () =>
       Effect.promise(() => {
         const kind = fc.constantFrom("miss", "hit", "fail", "answer", "value")
@@ -293,6 +312,8 @@ describe("Fallback", () => {
       >()
       expectTypeOf(Fallback.fallback(self, [Fallback.value(0)], { when: (error): boolean => error._tag === "Down" }))
         .toEqualTypeOf<Effect.Effect<number, Down | Invalid, "R">>()
+      expectTypeOf(Fallback.fallback(self, Fallback.inOrder(["cache"], [cache, local, Fallback.value("x")])))
+        .toEqualTypeOf<Effect.Effect<number | boolean | "x", Down | Invalid | LocalError, "R" | "R2">>()
       const onlyDown = Fallback.local((error: Down) => Effect.succeed(error._tag))
       // @ts-expect-error the strategy does not accept Invalid
       Fallback.fallback(self, [onlyDown])

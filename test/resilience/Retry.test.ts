@@ -17,6 +17,7 @@ import * as Backoff from "../../src/resilience/internal/backoff.ts"
 import * as Outcome from "../../src/resilience/Outcome.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
 import * as Retry from "../../src/resilience/Retry.ts"
+import * as Timeout from "../../src/resilience/Timeout.ts"
 import { countingSleeps, interruptedAtEveryStep, inVirtualTime } from "./support.ts"
 
 class Busy extends Data.TaggedError("Busy")<{ readonly retryAfter?: Duration.Duration }> {}
@@ -510,6 +511,29 @@ describe("Retry", () => {
         assert.deepStrictEqual(calls, [0, 1000])
       }))
   })
+
+  it.effect("around a time-out it retries what timed out, within the deadline of the whole", () =>
+    Effect.gen(function*() {
+      const call = (deadline: Duration.Input) =>
+        Timeout.timeout(Effect.never, "1 second").pipe(
+          Retry.retry({ schedule: Retry.fixed("1 second"), times: 9 }),
+          Deadline.within(deadline),
+          Effect.exit,
+          Effect.flatMap((exit) => Effect.map(Clock.currentTimeMillis, (now) => [exit, now] as const)),
+          inVirtualTime,
+          Effect.map((outcome) => Exit.isSuccess(outcome) ? outcome.value : assert.fail("failed"))
+        )
+      // Attempts end at 1 and 3 seconds; the next would begin at 4.
+      const [refused, at] = yield* call("3500 millis")
+      const error = exhausted(refused)
+      assert.instanceOf(error.error, Timeout.TimeoutError)
+      assert.deepStrictEqual([error.reason, error.attempts, at], ["deadline", 2, 3000])
+      // The third attempt is cut off by the deadline.
+      const [cut, later] = yield* call("4500 millis")
+      const reason = Exit.isFailure(cut) ? cut.cause.reasons[0] : undefined
+      assert.instanceOf(reason?._tag === "Fail" ? reason.error : undefined, Deadline.DeadlineExceededError)
+      assert.strictEqual(later, 3_600_000 + 4500)
+    }))
 
   describe("interruption", () => {
     it.effect("during a backoff ends at once and makes no further call", () =>

@@ -121,7 +121,7 @@ const makeModel = (algorithm: RateLimiter.Algorithm): Model => {
 }
 
 export interface Command {
-  readonly type: "consume" | "peek" | "refund" | "advance"
+  readonly type: "consume" | "peek" | "refund" | "advance" | "window"
   readonly key: "a" | "b"
   /** Cost, or which grant to give back, or units of time. */
   readonly n: number
@@ -142,7 +142,8 @@ export const plan = fc.record({
         "peek",
         "refund",
         "advance",
-        "advance"
+        "advance",
+        "window"
       ) satisfies fc.Arbitrary<
         Command["type"]
       >,
@@ -191,8 +192,9 @@ export const compare = (options: {
 
     for (const { key, micros, n, type } of options.commands) {
       const model = keys[key]
-      if (type === "advance") {
-        now += n * unit + micros
+      if (type === "advance" || type === "window") {
+        // To the very end of what was just granted, or next to it.
+        now += type === "window" ? algorithm.windowMicros + micros - 1 : n * unit + micros
         yield* options.setTime(now)
       } else if (type === "refund") {
         const [grant] = grants.splice(n % Math.max(1, grants.length), 1)

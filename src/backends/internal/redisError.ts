@@ -229,17 +229,7 @@ const rules: ReadonlyArray<Rule> = [
       : undefined,
   (text, code, plan) =>
     code === "ECONNRESET" || code === "EPIPE" ||
-      says(
-        "Connection is closed",
-        "Stream isn't writeable",
-        "isn't ready",
-        "max retries",
-        "startup nodes",
-        "slots cache",
-        "aborted"
-      )(
-        text
-      )
+      notConnected(text)
       ? {
         reason: "ConnectionFailed",
         detail: `there is no connection to ${Plan.describe(plan)}`,

@@ -60,6 +60,8 @@ export class Core implements Driver {
   private readonly timesResults: boolean
   private readonly slowMillis: number
   private generation = 0
+  private lastMillis = 0
+  private lastRetryAfter = Duration.zero
   private readonly total = { successes: 0, failures: 0, slow: 0, rejections: 0, openings: 0 }
 
   constructor(options: CoreOptions, pubsub: PubSub.PubSub<Transition>) {
@@ -313,7 +315,7 @@ export class Core implements Driver {
     return share >= 1 || fiber.getRef(Random.Random).nextDoubleUnsafe() < share
   }
 
-  private reject(
+  reject(
     key: string,
     state: CircuitBreakerOpenError["state"],
     millis: number | undefined
@@ -323,11 +325,20 @@ export class Core implements Driver {
       new CircuitBreakerOpenError({
         strategy: this.name,
         key: this.options.keyed ? key : undefined,
-        // Whole milliseconds, rounded up: never early, and a duration with a fraction costs ten times more to make.
-        retryAfter: millis === undefined ? undefined : Duration.millis(Math.ceil(millis)),
+        retryAfter: millis === undefined ? undefined : this.retryAfter(millis),
         state
       })
     )
+  }
+
+  /** In whole milliseconds, never early. Rejections come in bursts, and those of one millisecond share the duration. */
+  private retryAfter(millis: number): Duration.Duration {
+    const whole = Math.ceil(millis)
+    if (whole !== this.lastMillis) {
+      this.lastMillis = whole
+      this.lastRetryAfter = Duration.millis(whole)
+    }
+    return this.lastRetryAfter
   }
 
   private read<A>(key: string, f: (circuit: Circuit, now: number, fiber: AnyFiber) => A): Effect.Effect<A> {

@@ -38,7 +38,9 @@ export interface Row {
 /** What came of decoding: meaningful only if there are no issues. */
 export interface Result {
   readonly values: Readonly<Record<string, unknown>>
-  readonly rows: ReadonlyArray<Row>
+  readonly sources: Readonly<Record<string, string>>
+  /** Made when asked for: few programs show their settings. */
+  readonly rows: () => ReadonlyArray<Row>
   readonly issues: ReadonlyArray<SettingsIssue>
 }
 
@@ -191,7 +193,7 @@ export const decodeAll = (
   // Before anything is said about any option.
   for (const leaf of leaves.flatMap(([_, leaves]) => leaves)) registerSecret(leaf, given.get(leaf.path)?.raw)
   const values: Group = {}
-  const rows: Array<Row> = []
+  const sources: Record<string, string> = {}
   const issues: Array<SettingsIssue> = []
   for (const [section, options] of leaves) {
     const before = issues.length
@@ -206,12 +208,7 @@ export const decodeAll = (
       if (Exit.isFailure(exit)) issues.push(wrongValue(leaf, from))
       registerSecret(leaf, value)
       assign(values, leaf.keys, value)
-      rows.push({
-        path: leaf.path,
-        variable: leaf.variable,
-        value: shown(leaf, value),
-        source: from?.source ?? "default"
-      })
+      sources[leaf.path] = from?.source ?? "default"
     }
     const isComplete = issues.length === before
     const value = (values[section.name] ??= {}) as Group
@@ -222,5 +219,12 @@ export const decodeAll = (
     }
   }
   // Made anew: a secret may have become known after the first issues were found.
-  return { values, rows, issues: [...found, ...issues].map(makeIssue) }
+  const rows = () =>
+    leaves.flatMap(([_, options]) => options).map((leaf) => ({
+      path: leaf.path,
+      variable: leaf.variable,
+      value: shown(leaf, valueAt(values, leaf.keys)),
+      source: sources[leaf.path]!
+    }))
+  return { values, sources, rows, issues: [...found, ...issues].map(makeIssue) }
 }
