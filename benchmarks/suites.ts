@@ -6,6 +6,8 @@ export const suites = {
   "bulkhead": "A call that finds a place, and the rejection of a full bulkhead.",
   "rate-limiter": "A call that finds a token in memory, and the rejection of an empty bucket.",
   "policy": "Retry, circuit breaker, bulkhead and time-out together.",
+  "cache-redis": "`CacheStore.get` on Redis.",
+  "rate-limiter-redis": "A rate limiter whose state is in Redis.",
   "import": "Time to import each entry point, and size of its bundle.",
   "memory": "What limiters, breakers and bulkheads keep for a key."
 } as const

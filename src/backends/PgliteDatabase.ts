@@ -150,10 +150,21 @@ const lock = (folder: string): Effect.Effect<void, Explained, Scope.Scope> =>
     Effect.asVoid
   )
 
+/** A process that is killed while the files are made leaves some of them: the mark says that they are no database. */
+const open = async (folder: string): Promise<PGlite> => {
+  const mark = `${folder}.unfinished`
+  if (fs.existsSync(mark)) fs.rmSync(folder, { recursive: true, force: true })
+  const isNew = !fs.existsSync(folder) || fs.readdirSync(folder).length === 0
+  if (isNew) fs.writeFileSync(mark, "")
+  const engine = await PGlite.create({ dataDir: folder })
+  if (isNew) fs.rmSync(mark, { force: true })
+  return engine
+}
+
 const start = (target: Target): Effect.Effect<PGlite, Explained, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => target.folder === undefined ? PGlite.create() : PGlite.create({ dataDir: target.folder }),
+      try: () => target.folder === undefined ? PGlite.create() : open(target.folder),
       catch: (cause) => new Explained({ explanation: fileProblem(target.folder ?? "memory", cause), cause })
     }),
     (engine) => Effect.promise(() => engine.closed ? Promise.resolve() : engine.close())

@@ -51,11 +51,19 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import { hasProperty } from "effect/Predicate"
 import type * as Stream from "effect/Stream"
 import { KeyedCells, SingleCell } from "./circuit/Cells.ts"
 import { Core } from "./circuit/Core.ts"
 import type { Metrics, State, Totals, Transition } from "./circuit/Driver.ts"
-import { type CircuitBreaker, type Keyed, keyed as keyedHandle, KeyedTypeId, single, TypeId } from "./circuit/Handle.ts"
+import {
+  type CircuitBreaker,
+  keyed as keyedHandle,
+  type KeyedCircuitBreaker,
+  KeyedTypeId,
+  single,
+  TypeId
+} from "./circuit/Handle.ts"
 import { CircuitBreakerOpenError } from "./circuit/OpenError.ts"
 import { compile, type KeyedOptions, type Options } from "./circuit/Options.ts"
 import type { Snapshot } from "./circuit/Snapshot.ts"
@@ -64,7 +72,7 @@ import { integerAtLeast } from "./internal/options.ts"
 import type * as Outcome from "./Outcome.ts"
 
 export { CircuitBreakerOpenError }
-export type { CircuitBreaker, Keyed }
+export type { CircuitBreaker, KeyedCircuitBreaker }
 export type { HalfOpenOptions, KeyedOptions, Options, RampUpOptions } from "./circuit/Options.ts"
 export type { Metrics, Snapshot, State, Totals, Transition }
 export type { StateTag } from "./circuit/Driver.ts"
@@ -137,7 +145,7 @@ export const layer = <I>(tag: Context.Key<I, CircuitBreaker>, options: Options):
  * how many are kept. Circuits that an operator holds are kept in any case, open ones for as long as they are open, up to
  * a quarter of `maxKeys`.
  */
-export const keyed = (options: KeyedOptions): Effect.Effect<Keyed> =>
+export const keyed = (options: KeyedOptions): Effect.Effect<KeyedCircuitBreaker> =>
   Effect.suspend(() => {
     const compiled = compile(options)
     const cells = new KeyedCells(
@@ -152,17 +160,24 @@ export const keyed = (options: KeyedOptions): Effect.Effect<Keyed> =>
   })
 
 /** Provides a keyed breaker as the service of your own tag. */
-export const layerKeyed = <I>(tag: Context.Key<I, Keyed>, options: KeyedOptions): Layer.Layer<I> =>
+export const layerKeyed = <I>(tag: Context.Key<I, KeyedCircuitBreaker>, options: KeyedOptions): Layer.Layer<I> =>
   Layer.effect(tag, keyed(options))
 
 /** The circuit of one key: a `CircuitBreaker` like any other. Making it costs next to nothing and stores nothing. */
-export const at: {
-  (key: string): (self: Keyed) => CircuitBreaker
-  (self: Keyed, key: string): CircuitBreaker
-} = dual(2, (self: Keyed, key: string): CircuitBreaker => ({ [TypeId]: self[KeyedTypeId], name: self.name, key }))
+export const forKey: {
+  (key: string): (self: KeyedCircuitBreaker) => CircuitBreaker
+  (self: KeyedCircuitBreaker, key: string): CircuitBreaker
+} = dual(
+  2,
+  (self: KeyedCircuitBreaker, key: string): CircuitBreaker => ({ [TypeId]: self[KeyedTypeId], name: self.name, key })
+)
 
 /** The circuits of a keyed breaker that are in memory. A key that is not in it is closed. */
-export const states = (self: Keyed): Effect.Effect<ReadonlyMap<string, State>> => self[KeyedTypeId].states
+export const statesByKey = (self: KeyedCircuitBreaker): Effect.Effect<ReadonlyMap<string, State>> =>
+  self[KeyedTypeId].states
+
+/** Is this value a breaker with one circuit (or one key of a keyed one)? */
+export const isCircuitBreaker = (u: unknown): u is CircuitBreaker => hasProperty(u, TypeId)
 
 /** What one call may say differently. */
 export interface ProtectOptions<A, E> {
@@ -204,16 +219,17 @@ export const protect: {
 /** The state now. A circuit whose open time is over reads as open until the next call makes it half-open. */
 export const state = (self: CircuitBreaker): Effect.Effect<State> => self[TypeId].state(self.key)
 
-const isKeyed = (self: CircuitBreaker | Keyed): self is Keyed => KeyedTypeId in self
+const isKeyed = (self: CircuitBreaker | KeyedCircuitBreaker): self is KeyedCircuitBreaker => KeyedTypeId in self
 
-/** What was counted: the window of the circuit, and totals (of all keys, for a keyed breaker). */
-export const metrics = (self: CircuitBreaker): Effect.Effect<Metrics> => self[TypeId].metrics(self.key)
+/** What was counted: the window of the circuit (none for a keyed breaker as a whole), and totals of all keys. */
+export const metrics = (self: CircuitBreaker | KeyedCircuitBreaker): Effect.Effect<Metrics> =>
+  isKeyed(self) ? self[KeyedTypeId].metrics("") : self[TypeId].metrics(self.key)
 
 /**
  * The changes of state from now on. Every subscriber gets all of them, of all keys; one that lags more than 128 behind
  * misses the oldest. No call ever waits for a subscriber, and none fails with it.
  */
-export const transitions = (self: CircuitBreaker | Keyed): Stream.Stream<Transition> =>
+export const transitions = (self: CircuitBreaker | KeyedCircuitBreaker): Stream.Stream<Transition> =>
   isKeyed(self) ? self[KeyedTypeId].transitions : self[TypeId].transitions
 
 /** Rejects every call until `resume` or `reset`. */

@@ -2,12 +2,15 @@ import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { PGlite } from "@electric-sql/pglite"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { SqlClient } from "effect/sql/SqlClient"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as DirLock from "../../src/backends/internal/dirLock.ts"
 import { Session } from "../../src/backends/internal/pgliteTransport.ts"
 import * as PgliteDatabase from "../../src/backends/PgliteDatabase.ts"
+import * as Status from "../../src/observability/Status.ts"
 import { startError, suite, suiteOptions } from "../resource/databaseSuite.ts"
 import * as MigrationSuite from "./migrationSuite.ts"
 
@@ -34,6 +37,21 @@ describe("PGlite's directory", () => {
       assert.strictEqual(error.option, "database.data_dir")
       assert.include(error.message, `${data} is in use by process ${process.ppid}`)
     }))
+
+  it.live("that a killed process left half made is made anew", () =>
+    Effect.gen(function*() {
+      const half = path.join(folder, "half")
+      fs.cpSync(data, half, { recursive: true })
+      fs.rmSync(path.join(half, "global"), { recursive: true })
+      fs.rmSync(path.join(half, "base"), { recursive: true })
+      fs.writeFileSync(`${half}.unfinished`, "")
+      const rows = yield* Effect.provide(
+        Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS n`),
+        Layer.provide(PgliteDatabase.layerWith({ data_dir: half }), Status.layer)
+      )
+      assert.deepStrictEqual(rows, [{ n: 1 }])
+      assert.isFalse(fs.existsSync(`${half}.unfinished`))
+    }), 120_000)
 
   it.live("that cannot be made is told with the option and what to do", () =>
     Effect.gen(function*() {

@@ -13,9 +13,12 @@ const program = Effect.gen(function*() {
   const { migrated, sql } = yield* Database
   yield* sql`SELECT 1`
   console.log(`ready with ${(yield* migrated).map(({ file }) => file).join(" ") || "nothing"}`)
+  const statement = process.env["RUN_SQL"]
+  if (statement !== undefined) console.log(`answer ${JSON.stringify(yield* sql.unsafe(statement))}`)
   return yield* Effect.never
 }).pipe(
+  Effect.provide(Layer.provide(layer, Status.layer)),
   Effect.catchTag("ResourceError", (error) => Effect.sync(() => console.log(`failed ${error.reason}: ${error.detail}`)))
 )
 
-await Effect.runPromise(Effect.provide(program, Layer.provide(layer, Status.layer)))
+await Effect.runPromise(program)

@@ -52,19 +52,21 @@ const start = Effect.fnUntraced(function*(breaker: CircuitBreaker.CircuitBreaker
 })
 
 /** Collects the transitions of a breaker from here on. */
-const listen = Effect.fnUntraced(function*(breaker: CircuitBreaker.CircuitBreaker | CircuitBreaker.Keyed) {
-  const seen: Array<string> = []
-  yield* CircuitBreaker.transitions(breaker).pipe(
-    Stream.runForEach(({ from, key, to }) =>
-      Effect.sync(() => {
-        seen.push(`${key === undefined ? "" : `${key}: `}${from} -> ${to}`)
-      })
-    ),
-    Effect.forkChild({ startImmediately: true })
-  )
-  yield* Effect.yieldNow
-  return Effect.andThen(Effect.yieldNow, Effect.sync(() => seen))
-})
+const listen = Effect.fnUntraced(
+  function*(breaker: CircuitBreaker.CircuitBreaker | CircuitBreaker.KeyedCircuitBreaker) {
+    const seen: Array<string> = []
+    yield* CircuitBreaker.transitions(breaker).pipe(
+      Stream.runForEach(({ from, key, to }) =>
+        Effect.sync(() => {
+          seen.push(`${key === undefined ? "" : `${key}: `}${from} -> ${to}`)
+        })
+      ),
+      Effect.forkChild({ startImmediately: true })
+    )
+    yield* Effect.yieldNow
+    return Effect.andThen(Effect.yieldNow, Effect.sync(() => seen))
+  }
+)
 
 describe("CircuitBreaker", () => {
   describe("closed", () => {
@@ -731,8 +733,8 @@ describe("CircuitBreaker", () => {
     const keyed = (options?: Partial<CircuitBreaker.KeyedOptions>) =>
       CircuitBreaker.keyed({ name: "tenants", trip: CircuitBreaker.consecutive(2), openTime: "10 seconds", ...options })
 
-    const fail = (breakers: CircuitBreaker.Keyed, key: string, n = 1) =>
-      times(n, CircuitBreaker.protect(failing, CircuitBreaker.at(breakers, key)))
+    const fail = (breakers: CircuitBreaker.KeyedCircuitBreaker, key: string, n = 1) =>
+      times(n, CircuitBreaker.protect(failing, CircuitBreaker.forKey(breakers, key)))
 
     it.effect("keeps one circuit a key, and names the key in rejections and transitions but not in the message", () =>
       Effect.gen(function*() {
@@ -740,18 +742,18 @@ describe("CircuitBreaker", () => {
         const seen = yield* listen(breakers)
         yield* fail(breakers, "a", 2)
         yield* fail(breakers, "b", 1)
-        const error = yield* Effect.flip(fine.pipe(CircuitBreaker.protect(CircuitBreaker.at(breakers, "a"))))
+        const error = yield* Effect.flip(fine.pipe(CircuitBreaker.protect(CircuitBreaker.forKey(breakers, "a"))))
         assert.strictEqual(error.key, "a")
         assert.notInclude(error.message, "a\"")
-        assert.strictEqual(yield* fine.pipe(CircuitBreaker.protect(CircuitBreaker.at(breakers, "b"))), "fine")
+        assert.strictEqual(yield* fine.pipe(CircuitBreaker.protect(CircuitBreaker.forKey(breakers, "b"))), "fine")
         assert.deepStrictEqual(yield* seen, ["a: Closed -> Open"])
       }))
 
     it.effect("stores nothing for healthy keys under a consecutive rule", () =>
       Effect.gen(function*() {
         const breakers = yield* keyed()
-        for (let n = 0; n < 100; n++) yield* CircuitBreaker.protect(fine, CircuitBreaker.at(breakers, `key ${n}`))
-        assert.strictEqual((yield* CircuitBreaker.states(breakers)).size, 0)
+        for (let n = 0; n < 100; n++) yield* CircuitBreaker.protect(fine, CircuitBreaker.forKey(breakers, `key ${n}`))
+        assert.strictEqual((yield* CircuitBreaker.statesByKey(breakers)).size, 0)
       }))
 
     it.effect("forgets idle keys after one to two idle times, without a timer", () =>
@@ -761,11 +763,11 @@ describe("CircuitBreaker", () => {
         yield* TestClock.adjust("50 seconds")
         yield* fail(breakers, "other")
         yield* TestClock.adjust("50 seconds")
-        assert.isTrue((yield* CircuitBreaker.states(breakers)).has("idle"))
+        assert.isTrue((yield* CircuitBreaker.statesByKey(breakers)).has("idle"))
         yield* TestClock.adjust("60 seconds")
-        assert.strictEqual((yield* CircuitBreaker.states(breakers)).size, 0)
+        assert.strictEqual((yield* CircuitBreaker.statesByKey(breakers)).size, 0)
         yield* fail(breakers, "idle")
-        assert.strictEqual(yield* tag(CircuitBreaker.at(breakers, "idle")), "Closed")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "idle")), "Closed")
       }))
 
     it.effect("keeps a key that is in use", () =>
@@ -775,7 +777,7 @@ describe("CircuitBreaker", () => {
           yield* fail(breakers, "used")
           yield* TestClock.adjust("59 seconds")
         }
-        assert.strictEqual((yield* CircuitBreaker.metrics(CircuitBreaker.at(breakers, "used"))).window.failures, 10)
+        assert.strictEqual((yield* CircuitBreaker.metrics(CircuitBreaker.forKey(breakers, "used"))).window.failures, 10)
       }))
 
     it.effect("never holds more keys than allowed, and lets those go that were not used for longest", () =>
@@ -784,31 +786,34 @@ describe("CircuitBreaker", () => {
         for (let n = 0; n < 1000; n++) {
           yield* fail(breakers, "hot")
           yield* fail(breakers, `key ${n}`)
-          assert.isAtMost((yield* CircuitBreaker.states(breakers)).size, 10)
+          assert.isAtMost((yield* CircuitBreaker.statesByKey(breakers)).size, 10)
         }
-        const states = yield* CircuitBreaker.states(breakers)
+        const states = yield* CircuitBreaker.statesByKey(breakers)
         assert.isTrue(states.has("hot"))
         assert.isTrue(states.has("key 999"))
-        assert.strictEqual((yield* CircuitBreaker.metrics(CircuitBreaker.at(breakers, "hot"))).window.failures, 1000)
+        assert.strictEqual(
+          (yield* CircuitBreaker.metrics(CircuitBreaker.forKey(breakers, "hot"))).window.failures,
+          1000
+        )
       }))
 
     it.effect("keeps open circuits and those an operator holds while others come and go", () =>
       Effect.gen(function*() {
         const breakers = yield* keyed({ maxKeys: 20, idleTimeToLive: "1 second" })
-        yield* CircuitBreaker.forceOpen(CircuitBreaker.at(breakers, "held"))
+        yield* CircuitBreaker.forceOpen(CircuitBreaker.forKey(breakers, "held"))
         yield* fail(breakers, "open", 2)
         for (let n = 0; n < 100; n++) yield* fail(breakers, `key ${n}`)
         yield* TestClock.adjust("9 seconds")
-        assert.strictEqual(yield* tag(CircuitBreaker.at(breakers, "open")), "Open")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "open")), "Open")
         yield* TestClock.adjust("1 hour")
-        assert.strictEqual(yield* tag(CircuitBreaker.at(breakers, "open")), "Closed")
-        assert.strictEqual(yield* tag(CircuitBreaker.at(breakers, "held")), "ForcedOpen")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "open")), "Closed")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "held")), "ForcedOpen")
       }))
 
     it.effect("fences late results of a key that had nothing stored when its call began", () =>
       Effect.gen(function*() {
         const breakers = yield* keyed({ trip: CircuitBreaker.consecutive(1) })
-        const breaker = CircuitBreaker.at(breakers, "a")
+        const breaker = CircuitBreaker.forKey(breakers, "a")
         const late = yield* start(breaker)
         yield* fail(breakers, "a")
         yield* TestClock.adjust("10 seconds")
@@ -820,7 +825,7 @@ describe("CircuitBreaker", () => {
     it.effect("counts in a key that was stored while the call ran", () =>
       Effect.gen(function*() {
         const breakers = yield* keyed()
-        const breaker = CircuitBreaker.at(breakers, "a")
+        const breaker = CircuitBreaker.forKey(breakers, "a")
         const [a, b] = yield* Effect.all([start(breaker), start(breaker)])
         yield* a.fail
         yield* b.fail
@@ -831,15 +836,15 @@ describe("CircuitBreaker", () => {
       Effect.gen(function*() {
         const breakers = yield* keyed()
         yield* fail(breakers, "a", 2)
-        const snapshot = yield* CircuitBreaker.snapshot(CircuitBreaker.at(breakers, "a"))
-        yield* CircuitBreaker.reset(CircuitBreaker.at(breakers, "a"))
-        yield* CircuitBreaker.restore(CircuitBreaker.at(breakers, "b"), snapshot)
-        yield* CircuitBreaker.disable(CircuitBreaker.at(breakers, "c"))
-        yield* CircuitBreaker.resume(CircuitBreaker.at(breakers, "c"))
+        const snapshot = yield* CircuitBreaker.snapshot(CircuitBreaker.forKey(breakers, "a"))
+        yield* CircuitBreaker.reset(CircuitBreaker.forKey(breakers, "a"))
+        yield* CircuitBreaker.restore(CircuitBreaker.forKey(breakers, "b"), snapshot)
+        yield* CircuitBreaker.disable(CircuitBreaker.forKey(breakers, "c"))
+        yield* CircuitBreaker.resume(CircuitBreaker.forKey(breakers, "c"))
         yield* fail(breakers, "c", 2)
-        const tags = [...(yield* CircuitBreaker.states(breakers))].map(([key, state]) => `${key} ${state._tag}`)
+        const tags = [...(yield* CircuitBreaker.statesByKey(breakers))].map(([key, state]) => `${key} ${state._tag}`)
         assert.deepStrictEqual(tags.sort(), ["a Closed", "b Open", "c Open"])
-        assert.strictEqual(yield* tag(CircuitBreaker.at(breakers, "d")), "Closed")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "d")), "Closed")
       }))
   })
 
@@ -847,7 +852,9 @@ describe("CircuitBreaker", () => {
     class PaymentsBreaker
       extends Context.Service<PaymentsBreaker, CircuitBreaker.CircuitBreaker>()("PaymentsBreaker")
     {}
-    class TenantBreakers extends Context.Service<TenantBreakers, CircuitBreaker.Keyed>()("TenantBreakers") {}
+    class TenantBreakers
+      extends Context.Service<TenantBreakers, CircuitBreaker.KeyedCircuitBreaker>()("TenantBreakers")
+    {}
 
     it.effect("is provided by a layer", () =>
       Effect.gen(function*() {

@@ -405,6 +405,6 @@ describe("CircuitBreaker, compared with a plain reference model", () => {
 
   it("behaves alike as one key of a keyed breaker", () =>
     check((options) =>
-      Effect.map(CircuitBreaker.keyed(breakerOptions(options)), (breakers) => CircuitBreaker.at(breakers, "key"))
+      Effect.map(CircuitBreaker.keyed(breakerOptions(options)), (breakers) => CircuitBreaker.forKey(breakers, "key"))
     ))
 })

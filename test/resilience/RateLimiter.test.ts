@@ -337,6 +337,26 @@ describe("RateLimiter", () => {
         assert.deepStrictEqual(calls.order, ["a", "d"])
       }))
 
+    it.effect("leaves nothing behind: once the line is empty, calls are admitted and refused as if nobody had waited", () =>
+      Effect.gen(function*() {
+        const limiter = yield* make(oneASecond)
+        const calls = makeCalls(limiter)
+        yield* calls.start("a")
+        yield* calls.start("b", { maxWait: "1 minute" })
+        yield* TestClock.adjust("2 seconds")
+        yield* calls.start("c", { maxWait: 0 })
+        assert.deepStrictEqual(calls.order, ["a", "b", "c"])
+        const refused = yield* Effect.flip(RateLimiter.consume(limiter))
+        assert.deepStrictEqual(refused.retryAfter, Duration.seconds(1))
+        // The estimate for a second waiter counts the first one only.
+        yield* calls.start("d", { maxWait: "1 second" })
+        yield* calls.start("e", { maxWait: "2 seconds" })
+        yield* TestClock.adjust("1 second")
+        yield* calls.start("f", { maxWait: "2 seconds" })
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(calls.order, ["a", "b", "c", "d", "e", "f"])
+      }))
+
     it.effect("for a window goes on when the next one starts", () =>
       Effect.gen(function*() {
         const limiter = yield* make(RateLimiter.fixedWindow({ limit: 2, window: "1 second" }), { maxWait: "2 seconds" })

@@ -50,8 +50,11 @@ export const connect = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened,
       if (wrongDatabase !== undefined) return
       ready = true
       trouble = undefined
-      // Only the handshake is timed: a reserved connection is there for commands that wait.
-      if (role === "reserved" && !isCluster(client)) client.options.commandTimeout = undefined
+      // From here on `redisLine.ts` bounds users' commands, and on a reserved connection commands may wait.
+      if (!isCluster(client) && (role === "commands" || role === "reserved")) client.options.commandTimeout = undefined
+    })
+    client.on("close", () => {
+      if (!isCluster(client)) client.options.commandTimeout = plan.commandTimeout
     })
     const fail = (error: unknown) => {
       client.disconnect()
@@ -67,9 +70,10 @@ export const connect = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened,
   })
 
 /** Lets the server answer what it was sent, if it can; in any case the client is closed and never comes back. */
-export const close = (client: Client): Effect.Effect<void> =>
+export const close = (plan: Plan.Plan, client: Client): Effect.Effect<void> =>
   client.status === "ready"
     ? Effect.callback((resume) => {
+      if (!isCluster(client)) client.options.commandTimeout = plan.commandTimeout
       const end = () => {
         client.disconnect()
         resume(Effect.void)
@@ -81,7 +85,7 @@ export const close = (client: Client): Effect.Effect<void> =>
 
 /** As `connect`, for as long as the scope is open. */
 export const open = (plan: Plan.Plan, role: Plan.Role): Effect.Effect<Opened, RedisFailure, Scope.Scope> =>
-  Effect.acquireRelease(connect(plan, role), ({ client }) => close(client), { interruptible: true })
+  Effect.acquireRelease(connect(plan, role), ({ client }) => close(plan, client), { interruptible: true })
 
 /** Runs commands of the driver; fails with what they mean. */
 export const attempt = <A>(plan: Plan.Plan, commands: () => Promise<A>): Effect.Effect<A, RedisFailure> =>

@@ -5,11 +5,14 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Client from "./redisClient.ts"
 import { isNodeOfCluster, RedisFailure, toFailure } from "./redisError.ts"
+import * as Line from "./redisLine.ts"
 import type * as Plan from "./redisPlan.ts"
 
 export interface Connection {
   readonly plan: Plan.Plan
   readonly client: Client.Client
+  /** The way for users' commands. */
+  readonly line: Line.Line
   /** Whether the server answers, reads and writes; on a connection of its own. */
   readonly check: Effect.Effect<void, RedisFailure>
 }
@@ -21,6 +24,7 @@ export const open = (plan: Plan.Plan): Effect.Effect<Connection, RedisFailure, S
     return {
       plan,
       client: shared.client,
+      line: yield* Line.make(plan, shared.client),
       check: Effect.andThen(usable(plan, shared), watcher)
     }
   })

@@ -127,7 +127,7 @@ export const reconnectDelay = (times: number): number => Math.min(25 * 2 ** Math
  * Nobody hears from a connection for this long although it owes an answer: it is cut and made anew. Otherwise commands
  * for a frozen server would pile up in the client although each of them has long timed out.
  */
-const silence = (commandTimeout: number): number => Math.max(2 * commandTimeout, commandTimeout + 500)
+export const silence = (commandTimeout: number): number => Math.max(2 * commandTimeout, commandTimeout + 500)
 
 const timeoutOf = (self: Plan, role: Role): number => role === "check" ? self.checkTimeout : self.commandTimeout
 
@@ -190,7 +190,8 @@ const common = (self: Plan, role: Role) => {
     connectTimeout: role === "check" ? self.checkTimeout : self.connectTimeout,
     disconnectTimeout: 500,
     commandTimeout: timeout,
-    socketTimeout: role === "commands" ? silence(timeout) : undefined,
+    // The shared client of a single server is watched by `redisLine.ts`.
+    socketTimeout: role === "commands" && self.mode === "cluster" ? silence(timeout) : undefined,
     maxRetriesPerRequest: 0,
     // What was sent and not answered may have been done: its user decides whether to send it again.
     autoResendUnfulfilledCommands: false,

@@ -23,6 +23,18 @@ const call = (client: Client.Client, command: string, args: ReadonlyArray<string
 const send = (client: Client.Client, command: string, args: ReadonlyArray<string>) =>
   Effect.tryPromise({ try: () => call(client, command, args), catch: toRedisError })
 
+const sendShared = ({ client, line }: Connection, command: string, args: ReadonlyArray<string>) =>
+  Effect.callback<unknown, RedisError>((resume) => {
+    const waiting = line.send(
+      () => call(client, command, args),
+      (reply) => resume(Effect.succeed(reply)),
+      (error) => resume(Effect.fail(toRedisError(error)))
+    )
+    return Effect.sync(() => {
+      waiting.over = true
+    })
+  })
+
 export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"], never, Scope.Scope> => {
   const operation = handle.node.operation("send")
   const connection = Effect.mapError(handle.connection, toRedisError)
@@ -30,7 +42,7 @@ export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"]
     send: <A = unknown>(command: string, ...args: ReadonlyArray<string>) =>
       Status.track(
         // What a command answers is for its caller to know.
-        Effect.flatMap(connection, ({ client }) => send(client, command, args)) as Effect.Effect<A, RedisError>,
+        Effect.flatMap(connection, (shared) => sendShared(shared, command, args)) as Effect.Effect<A, RedisError>,
         operation
       ),
     connect: Effect.flatMap(

@@ -1,38 +1,33 @@
-// The operations of `CacheStore` on Redis. Each is one fiber step around one promise of ioredis: no span, no time-out of
-// our own (the client has one), latency and outcome recorded where the reply arrives.
-import * as Clock from "effect/Clock"
+// The operations of `CacheStore` on Redis. Each is one fiber step around one command: no span, and latency and outcome are
+// recorded where the reply arrives.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Operation } from "../../observability/Status.ts"
 import * as Ttl from "../../resource/cache/ttl.ts"
-import type { CacheError, CacheStore } from "../../resource/CacheStore.ts"
+import type { CacheError, CacheStore, SetOptions } from "../../resource/CacheStore.ts"
 import type { Handle } from "../../resource/ManagedResource.ts"
 import * as Client from "./redisClient.ts"
 import type { Connection } from "./redisConnection.ts"
 import { fromResourceError, toCacheError } from "./redisError.ts"
+import type { Plan } from "./redisPlan.ts"
 
-/** Keys of one command: a longer one would make other users of the server wait, and may not end in time. */
-const chunkSize = 1_000
+/** Keys of one round trip: with more, other users of the server would wait, and the time-out would be too short. */
+const chunkSize = 500
 
-/** On a cluster each key is a command of its own. */
-const clusterChunkSize = 200
-
-/** Sends the items in chunks, one after the other; most often there is only one. */
-const inChunks = async <A, B>(
-  client: Client.Client,
+/** Most often all at once; what is more than a chunk, one chunk after the other, each with a time-out of its own. */
+const inChunks = <A, B>(
   items: ReadonlyArray<A>,
-  send: (chunk: ReadonlyArray<A>) => Promise<B>
-): Promise<ReadonlyArray<B>> => {
-  const size = Client.isCluster(client) ? clusterChunkSize : chunkSize
-  const out: Array<B> = []
-  for (let i = 0; i < items.length; i += size) out.push(await send(items.slice(i, i + size)))
-  return out
+  send: (chunk: ReadonlyArray<A>) => Effect.Effect<B, CacheError>
+): Effect.Effect<ReadonlyArray<B>, CacheError> => {
+  const chunks: Array<ReadonlyArray<A>> = []
+  for (let i = 0; i < items.length; i += chunkSize) chunks.push(items.slice(i, i + chunkSize))
+  return Effect.forEach(chunks, send)
 }
 
 /** A key as a pattern of `SCAN` that matches only itself. */
 export const escapeGlob = (text: string): string => text.replace(/[\\*?[\]^-]/g, "\\$&")
 
-/** Waits for a promise of ioredis. A caller that is interrupted leaves at once and counts as neither good nor bad. */
+/** Waits for the reply. A caller that is interrupted leaves at once and counts as neither good nor bad. */
 const command = <A, B>(
   name: string,
   operation: Operation,
@@ -40,28 +35,20 @@ const command = <A, B>(
   done: (reply: A) => B
 ) =>
 (connection: Connection): Effect.Effect<B, CacheError> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    const start = clock.monotonicTimeNanosUnsafe()
-    return Effect.callback((resume) => {
-      let waiting = true
-      const record = (success: boolean) =>
-        operation.record(success, Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6)
-      send(connection).then(
-        (reply) => {
-          if (!waiting) return
-          record(true)
-          resume(Effect.succeed(done(reply)))
-        },
-        (error) => {
-          if (!waiting) return
-          record(false)
-          resume(Effect.fail(toCacheError(name, error, connection.plan)))
-        }
-      )
-      return Effect.sync(() => {
-        waiting = false
-      })
+  Effect.callback((resume) => {
+    const waiting = connection.line.send(
+      () => send(connection),
+      (reply, millis) => {
+        operation.record(true, millis)
+        resume(Effect.succeed(done(reply)))
+      },
+      (error, millis) => {
+        operation.record(false, millis)
+        resume(Effect.fail(toCacheError(name, error, connection.plan)))
+      }
+    )
+    return Effect.sync(() => {
+      waiting.over = true
     })
   })
 
@@ -77,14 +64,33 @@ const sum = (counts: ReadonlyArray<number>): number => counts.reduce((total, cou
 const setOne = (client: Client.Client, key: string, value: string, ttl: number): Promise<unknown> =>
   ttl === Infinity ? client.set(key, value) : client.set(key, value, "PX", ttl)
 
+/** Keys of a cluster live on different nodes: each is a command of its own, all sent at once. */
 const unlink = (client: Client.Client, keys: ReadonlyArray<string>): Promise<number> =>
-  inChunks(
-    client,
-    keys,
-    (chunk) =>
-      Client.isCluster(client) ? Promise.all(chunk.map((key) => client.unlink(key))).then(sum) : client.unlink(...chunk)
-  )
-    .then(sum)
+  keys.length === 0
+    ? Promise.resolve(0)
+    : Client.isCluster(client)
+    ? Promise.all(keys.map((key) => client.unlink(key))).then(sum)
+    : client.unlink(...keys)
+
+const getAll = (client: Client.Client, keys: ReadonlyArray<string>): Promise<ReadonlyArray<string | null>> =>
+  Client.isCluster(client) ? Promise.all(keys.map((key) => client.get(key))) : client.mget(...keys)
+
+const setAll = (
+  client: Client.Client,
+  entries: ReadonlyArray<readonly [key: string, value: string]>,
+  ttl: number
+): Promise<unknown> => {
+  if (Client.isCluster(client)) return Promise.all(entries.map(([key, value]) => setOne(client, key, value, ttl)))
+  const pipeline = client.pipeline()
+  for (const [key, value] of entries) {
+    if (ttl === Infinity) pipeline.set(key, value)
+    else pipeline.set(key, value, "PX", ttl)
+  }
+  return pipeline.exec().then(firstError)
+}
+
+const ttlOf = (plan: Plan, options: SetOptions | undefined): number =>
+  Ttl.millis(options?.ttl, Ttl.millis(plan.ttl, Infinity))
 
 export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
   const { node } = handle
@@ -130,39 +136,33 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
     get: (key) => run("get", ({ client, plan }) => client.get(plan.prefix + key), counted),
     set: (key, value, options) =>
       run("set", ({ client, plan }): Promise<unknown> => {
-        const ttl = Ttl.millis(options?.ttl, Ttl.millis(plan.ttl, Infinity))
+        const ttl = ttlOf(plan, options)
         return ttl === 0 ? client.unlink(plan.prefix + key) : setOne(client, plan.prefix + key, value, ttl)
       }, nothing),
     delete: (key) => run("delete", ({ client, plan }) => client.unlink(plan.prefix + key), isSome),
     has: (key) => run("has", ({ client, plan }) => client.exists(plan.prefix + key), isSome),
     getMany: (keys) =>
-      run("getMany", ({ client, plan }) => {
-        const full = Array.from(keys, (key) => plan.prefix + key)
-        return inChunks(client, full, (chunk) =>
-          Client.isCluster(client)
-            ? Promise.all(chunk.map((key) => client.get(key)))
-            : client.mget(...chunk))
-      }, (replies) => replies.flat().map(counted)),
+      Effect.map(
+        inChunks(Array.from(keys), (chunk) =>
+          run(
+            "getMany",
+            ({ client, plan }) => getAll(client, chunk.map((key) => plan.prefix + key)),
+            (values) => values.map(counted)
+          )),
+        (found) => found.flat()
+      ),
     setMany: (entries, options) =>
-      run("setMany", ({ client, plan }): Promise<unknown> => {
-        const ttl = Ttl.millis(options?.ttl, Ttl.millis(plan.ttl, Infinity))
-        const all = Array.from(entries, ([key, value]) => [plan.prefix + key, value] as const)
-        if (ttl === 0) return unlink(client, all.map(([key]) => key))
-        return inChunks(client, all, (chunk): Promise<unknown> => {
-          if (Client.isCluster(client)) return Promise.all(chunk.map(([key, value]) => setOne(client, key, value, ttl)))
-          const pipeline = client.pipeline()
-          for (const [key, value] of chunk) {
-            if (ttl === Infinity) pipeline.set(key, value)
-            else pipeline.set(key, value, "PX", ttl)
-          }
-          return pipeline.exec().then(firstError)
-        })
-      }, nothing),
+      Effect.asVoid(inChunks(Array.from(entries), (chunk) =>
+        run("setMany", ({ client, plan }): Promise<unknown> => {
+          const ttl = ttlOf(plan, options)
+          const all = chunk.map(([key, value]) => [plan.prefix + key, value] as const)
+          return ttl === 0 ? unlink(client, all.map(([key]) => key)) : setAll(client, all, ttl)
+        }, nothing))),
     deleteMany: (keys) =>
-      run(
-        "deleteMany",
-        ({ client, plan }) => unlink(client, Array.from(keys, (key) => plan.prefix + key)),
-        (count) => count
+      Effect.map(
+        inChunks(Array.from(keys), (chunk) =>
+          run("deleteMany", ({ client, plan }) => unlink(client, chunk.map((key) => plan.prefix + key)), (count) => count)),
+        sum
       ),
     clear: (prefix) =>
       Effect.gen(function*() {

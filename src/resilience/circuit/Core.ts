@@ -20,6 +20,7 @@ import {
   HalfOpen,
   Manual,
   type ManualMode,
+  Open,
   open,
   type Probe,
   type Settings,
@@ -289,11 +290,39 @@ export class Core implements Driver {
       to: tagOf(to),
       ...(to._tag === "Open" ? { retryAfter: Duration.millis(Math.max(0, to.until - now)) } : undefined)
     }
+    this.publish(transition)
+  }
+
+  publish(transition: Transition): void {
     if (!PubSub.publishUnsafe(this.pubsub, transition)) {
       // Sliding, done by hand because a transition is one synchronous step: the oldest makes room.
       this.pubsub.pubsub.slide()
       PubSub.publishUnsafe(this.pubsub, transition)
     }
+  }
+
+  isManual(key: string, now: number): boolean {
+    return this.cells.peek(key, now)._tag === "Manual"
+  }
+
+  /**
+   * Takes over what the store of a fleet says of a circuit, without a transition: open for so many milliseconds, or
+   * letting calls through.
+   */
+  mirror(key: string, openMillis: number | undefined, fiber: AnyFiber): void {
+    const now = monotonicMillis(fiber)
+    const circuit = this.cells.peek(key, now)
+    if (circuit._tag === "Manual") return
+    if (openMillis === undefined) {
+      if (circuit._tag !== "Closed") this.cells.set(key, fresh(this.settings.rule, ++this.generation), now)
+      return
+    }
+    const backoff = openTimes(this.options.openTime, fiber.context).start()
+    this.cells.set(
+      key,
+      new Open(++this.generation, now + openMillis, { openings: 1, openMillis, backoff }),
+      now
+    )
   }
 
   /** A circuit of its own for a key that had none, unless it has nothing to remember. */
@@ -304,7 +333,7 @@ export class Core implements Driver {
     return circuit
   }
 
-  private count(failed: boolean, slow: boolean): void {
+  count(failed: boolean, slow: boolean): void {
     if (failed) this.total.failures++
     else this.total.successes++
     if (slow) this.total.slow++

@@ -1,9 +1,9 @@
 import type { Driver } from "./Driver.ts"
 
 export const TypeId = "~seaworthy/CircuitBreaker"
-export const KeyedTypeId = "~seaworthy/CircuitBreaker/Keyed"
+export const KeyedTypeId = "~seaworthy/CircuitBreaker/KeyedCircuitBreaker"
 
-/** One circuit: made by `make`, or one key of a `Keyed` seen through `at`. */
+/** One circuit: made by `make`, or one key of a `KeyedCircuitBreaker` seen through `forKey`. */
 export interface CircuitBreaker {
   readonly [TypeId]: Driver
   readonly name: string
@@ -12,11 +12,11 @@ export interface CircuitBreaker {
 }
 
 /** One circuit a key, all with the same options. */
-export interface Keyed {
+export interface KeyedCircuitBreaker {
   readonly [KeyedTypeId]: Driver
   readonly name: string
 }
 
 export const single = (driver: Driver): CircuitBreaker => ({ [TypeId]: driver, name: driver.name, key: "" })
 
-export const keyed = (driver: Driver): Keyed => ({ [KeyedTypeId]: driver, name: driver.name })
+export const keyed = (driver: Driver): KeyedCircuitBreaker => ({ [KeyedTypeId]: driver, name: driver.name })

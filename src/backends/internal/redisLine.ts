@@ -1,0 +1,140 @@
+// The way of users' commands to the shared client. It bounds each of them in time, gives up a connection that has fallen
+// silent, and writes what is sent at once with one system call. A timer a command, as ioredis has it, costs more than the
+// rest of this library's share of a command.
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type { Redis } from "ioredis"
+import * as Client from "./redisClient.ts"
+import * as Plan from "./redisPlan.ts"
+
+/** A command under way. Set `over` to hear no more of it. */
+export interface Waiting {
+  over: boolean
+}
+
+interface Entry extends Waiting {
+  /** Monotonic milliseconds. */
+  readonly deadline: number
+  readonly expire: (error: Error) => void
+}
+
+export interface Line {
+  /** Sends a command and calls back once: with its reply, its error, or when its time is up. */
+  readonly send: <A>(
+    command: () => Promise<A>,
+    onReply: (reply: A, millis: number) => void,
+    onError: (error: unknown, millis: number) => void
+  ) => Waiting
+}
+
+const timedOut = new Error("Command timed out")
+
+export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const fork = Effect.runForkWith(yield* Effect.context<never>())
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const timeout = plan.commandTimeout
+    const silence = Plan.silence(timeout)
+
+    // All have the same time, so the oldest is always the first to be over.
+    let queue: Array<Entry> = []
+    let head = 0
+    let timer: Fiber.Fiber<void> | undefined
+    /** Commands that the server owes an answer, those whose users have given up included. */
+    let owed = 0
+    let quietSince = 0
+
+    const dropFinished = () => {
+      while (head < queue.length && queue[head]!.over) head++
+      if (head === queue.length) {
+        queue = []
+        head = 0
+      } else if (head > 1_024 && head * 2 > queue.length) {
+        queue = queue.slice(head)
+        head = 0
+      }
+    }
+
+    const sweep = () => {
+      timer = undefined
+      const time = now()
+      let late = false
+      for (; head < queue.length; head++) {
+        const entry = queue[head]!
+        if (entry.over) continue
+        if (entry.deadline > time) break
+        late = true
+        entry.over = true
+        entry.expire(timedOut)
+      }
+      dropFinished()
+      // A frozen server: without this, commands would pile up in the client although each has long timed out.
+      if (late && time - quietSince >= silence && !Client.isCluster(client)) client.disconnect(true)
+      if (head < queue.length) watch(queue[head]!.deadline - time)
+    }
+    /** At most one timer, and none once a time-out has passed without commands. */
+    const watch = (millis: number) => {
+      timer = fork(Effect.andThen(Effect.sleep(Math.ceil(millis)), Effect.sync(sweep)))
+    }
+    yield* Effect.addFinalizer(() => Effect.suspend(() => timer === undefined ? Effect.void : Fiber.interrupt(timer)))
+
+    const answered = () => {
+      owed--
+      quietSince = now()
+    }
+    const joinWrites = Client.isCluster(client) ? () => {} : makeJoinWrites(client)
+
+    return {
+      send: (command, onReply, onError) => {
+        const start = now()
+        // A lone command goes out at once; those that come while others are under way are written together.
+        if (owed === 0) quietSince = start
+        else joinWrites()
+        const entry: Entry = {
+          over: false,
+          deadline: start + timeout,
+          expire: (error) => onError(error, now() - start)
+        }
+        owed++
+        queue.push(entry)
+        if (timer === undefined) watch(timeout)
+        const finish = () => {
+          entry.over = true
+          if (queue[head] === entry) dropFinished()
+        }
+        command().then(
+          (reply) => {
+            answered()
+            if (entry.over) return
+            finish()
+            onReply(reply, quietSince - start)
+          },
+          (error) => {
+            answered()
+            if (entry.over) return
+            finish()
+            onError(error, quietSince - start)
+          }
+        )
+        return entry
+      }
+    }
+  })
+
+/** Holds writes to the socket until the end of this turn of the event loop. */
+const makeJoinWrites = (client: Redis) => {
+  let held: { readonly uncork: () => void } | undefined
+  const release = () => {
+    held?.uncork()
+    held = undefined
+  }
+  return () => {
+    if (held !== undefined || client.status !== "ready") return
+    held = client.stream
+    client.stream.cork()
+    process.nextTick(release)
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The options of a policy, made into strategies that are ready to be applied.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import * as Bulkhead from "../Bulkhead.ts"
+import * as CircuitBreaker from "../CircuitBreaker.ts"
+import * as Deadline from "../Deadline.ts"
+import * as Fallback from "../Fallback.ts"
+import * as Hedge from "../Hedge.ts"
+import { positiveMillis } from "../internal/options.ts"
+import * as RateLimiter from "../RateLimiter.ts"
+import * as Retry from "../Retry.ts"
+import * as Timeout from "../Timeout.ts"
+import type { DefaultsConfig } from "./Defaults.ts"
+import type { CircuitBreakerOptions, FallbackOptions, HedgeOptions, Kind, Options } from "./Options.ts"
+
+export type Any = Effect.Effect<unknown, unknown, unknown>
+export type Layer = (self: Any) => Any
+
+/** The limit of one attempt, decoded. */
+export interface TimeoutPlan {
+  readonly name: string
+  readonly millis: number
+  readonly grace: boolean
+}
+
+/** A policy's options with names, defaults and made strategies filled in. `layer(kind)` applies one of them. */
+export interface Parts {
+  readonly name: string
+  readonly repeatable: boolean
+  readonly fallback: FallbackOptions | undefined
+  readonly deadline: { readonly name: string; readonly millis: number } | undefined
+  readonly retry: Retry.Options<unknown, unknown> | undefined
+  readonly rateLimiter: RateLimiter.RateLimiter<unknown> | undefined
+  readonly bulkhead: Bulkhead.Bulkhead | undefined
+  readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
+  readonly hedge: HedgeOptions | undefined
+  readonly timeout: TimeoutPlan | undefined
+  /** The options of what was made for this policy; not there for what is shared. */
+  readonly made: {
+    readonly rateLimiter: RateLimiter.Options | undefined
+    readonly bulkhead: Bulkhead.Options | undefined
+    readonly circuitBreaker: CircuitBreaker.Options | undefined
+  }
+  readonly layers: Readonly<Record<Kind, Layer | undefined>>
+}
+
+const isLimiter = (u: object): u is RateLimiter.RateLimiter<unknown> => !hasProperty(u, "algorithm")
+
+const isBreaker = (u: object): u is CircuitBreaker.CircuitBreaker => hasProperty(u, "~seaworthy/CircuitBreaker")
+
+const durationAnd = <O extends { readonly duration: Duration.Input; readonly name?: string | undefined }>(
+  input: Duration.Input | O,
+  name: string
+): O | { readonly duration: Duration.Input; readonly name: string } =>
+  typeof input === "object" && "duration" in input ? { ...input, name: input.name ?? name } : { duration: input, name }
+
+const fallbackOf = (input: NonNullable<Options["fallback"]>): FallbackOptions =>
+  "strategies" in input ? input : { strategies: input }
+
+const retryOf = (
+  input: NonNullable<Options["retry"]>,
+  name: string,
+  defaults: DefaultsConfig
+): Retry.Options<unknown, unknown> => {
+  const options: Retry.Options<unknown, unknown> = input === true ? {} : input
+  const times = options.times ?? (options.schedule === undefined ? defaults.retryAttempts : undefined)
+  return { ...options, name: options.name ?? name, times }
+}
+
+const breakerOf = (
+  input: true | CircuitBreakerOptions,
+  name: string,
+  defaults: DefaultsConfig
+): CircuitBreaker.Options => {
+  const options = input === true ? {} : input
+  return {
+    ...options,
+    name: options.name ?? name,
+    trip: options.trip ?? CircuitBreaker.consecutive(defaults.circuitBreakerThreshold)
+  }
+}
+
+const fallbackLayer = ({ strategies, ...options }: FallbackOptions): Layer => {
+  const apply = Fallback.fallback(strategies, options)
+  return (self) => apply(self) as Any
+}
+
+const retryLayer = (options: Retry.Options<unknown, unknown>): Layer => {
+  const apply = Retry.retry<unknown, unknown, Retry.Options<unknown, unknown>>(options)
+  return (self) => apply(self)
+}
+
+/** Checks the options and makes what is not shared. A bad option is a defect: a `RangeError` that names it. */
+export const make = (name: string, options: Options, defaults: DefaultsConfig): Effect.Effect<Parts> =>
+  Effect.gen(function*() {
+    const { bulkhead: places, circuitBreaker: circuit, rateLimiter: rate } = options
+    const madeLimiter = rate === undefined || isLimiter(rate) ? undefined : { ...rate, name: rate.name ?? name }
+    const rateLimiter = madeLimiter === undefined
+      ? rate as RateLimiter.RateLimiter<unknown> | undefined
+      : yield* RateLimiter.make(madeLimiter)
+    const madeBulkhead = places === undefined || Bulkhead.isBulkhead(places)
+      ? undefined
+      : { ...places, name: places.name ?? name }
+    const bulkhead = madeBulkhead === undefined
+      ? places as Bulkhead.Bulkhead | undefined
+      : yield* Bulkhead.make(madeBulkhead)
+    const madeBreaker = circuit === undefined || (circuit !== true && isBreaker(circuit))
+      ? undefined
+      : breakerOf(circuit, name, defaults)
+    const circuitBreaker = madeBreaker === undefined
+      ? circuit as CircuitBreaker.CircuitBreaker | undefined
+      : yield* CircuitBreaker.make(madeBreaker)
+
+    const fallback = options.fallback === undefined ? undefined : fallbackOf(options.fallback)
+    const deadline = options.deadline === undefined ? undefined : durationAnd(options.deadline, name)
+    const retry = options.retry === undefined ? undefined : retryOf(options.retry, name, defaults)
+    const timeout = options.timeout === undefined
+      ? undefined
+      : durationAnd<Timeout.Options>(options.timeout === true ? defaults.defaultTimeout : options.timeout, name)
+    const { hedge } = options
+    return {
+      name,
+      repeatable: options.repeatable === true,
+      fallback,
+      deadline: deadline && { name: deadline.name ?? name, millis: positiveMillis("deadline", deadline.duration) },
+      retry,
+      rateLimiter,
+      bulkhead,
+      circuitBreaker,
+      hedge,
+      timeout: timeout && {
+        name: timeout.name ?? name,
+        millis: positiveMillis("timeout", timeout.duration),
+        grace: "grace" in timeout && timeout.grace !== undefined
+      },
+      made: { rateLimiter: madeLimiter, bulkhead: madeBulkhead, circuitBreaker: madeBreaker },
+      layers: {
+        fallback: fallback && fallbackLayer(fallback),
+        deadline: deadline && Deadline.within(deadline),
+        retry: retry && retryLayer(retry),
+        rateLimiter: rateLimiter && RateLimiter.protect(rateLimiter),
+        bulkhead: bulkhead && Bulkhead.protect(bulkhead),
+        circuitBreaker: circuitBreaker && CircuitBreaker.protect(circuitBreaker),
+        hedge: hedge && Hedge.hedge({ ...hedge, repeatable: true }),
+        timeout: timeout && Timeout.timeout(timeout)
+      }
+    }
+  })
