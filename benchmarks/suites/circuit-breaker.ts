@@ -109,7 +109,7 @@ const byKeys = async (): Promise<Array<Case>> => {
     let next = 0
     const body = () => {
       next = next + 1 === count ? 0 : next + 1
-      return CircuitBreaker.protect(Work.quick, CircuitBreaker.at(keyed, keys[next]!))
+      return CircuitBreaker.protect(Work.quick, CircuitBreaker.forKey(keyed, keys[next]!))
     }
     await effectLoop(body)(count)
     return effect(name, "ours", body)

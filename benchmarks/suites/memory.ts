@@ -82,7 +82,7 @@ const limiters: ReadonlyArray<SampleCase> = [
 const breaker = (group: string, name: string, trip: CircuitBreaker.TripRule, work: Effect.Effect<number, Error>) =>
   keep(group, name, "ours", async () => {
     const keyed = await Effect.runPromise(CircuitBreaker.keyed({ name: "ours", trip, maxKeys: count }))
-    await eachKey((key) => CircuitBreaker.protect(work, CircuitBreaker.at(keyed, key)))
+    await eachKey((key) => CircuitBreaker.protect(work, CircuitBreaker.forKey(keyed, key)))
     return keyed
   })
 

@@ -66,6 +66,8 @@ export interface Options extends NonNullable<Settings.Values["database"]>, Omit<
   readonly pool?: Settings.Values["connection_pool"]
   readonly monitoring?: Settings.Values["monitoring"]
   readonly lifecycle?: Settings.Values["lifecycle"]
+  /** Makes the engine, for extensions and other options of PGlite. Default `PGlite.create`. No directory: in memory. */
+  readonly create?: ((dataDir: string | undefined) => Promise<PGlite>) | undefined
 }
 
 interface Target {
@@ -150,34 +152,40 @@ const lock = (folder: string): Effect.Effect<void, Explained, Scope.Scope> =>
     Effect.asVoid
   )
 
+type Create = NonNullable<Options["create"]>
+
+const createPlain: Create = (dataDir) => dataDir === undefined ? PGlite.create() : PGlite.create({ dataDir })
+
 /** A process that is killed while the files are made leaves some of them: the mark says that they are no database. */
-const open = async (folder: string): Promise<PGlite> => {
+const open = async (folder: string, create: Create): Promise<PGlite> => {
   const mark = `${folder}.unfinished`
   if (fs.existsSync(mark)) fs.rmSync(folder, { recursive: true, force: true })
   const isNew = !fs.existsSync(folder) || fs.readdirSync(folder).length === 0
   if (isNew) fs.writeFileSync(mark, "")
-  const engine = await PGlite.create({ dataDir: folder })
+  const engine = await create(folder)
   if (isNew) fs.rmSync(mark, { force: true })
   return engine
 }
 
-const start = (target: Target): Effect.Effect<PGlite, Explained, Scope.Scope> =>
+const start = (target: Target, create: Create): Effect.Effect<PGlite, Explained, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => target.folder === undefined ? PGlite.create() : open(target.folder),
+      try: () => target.folder === undefined ? create(undefined) : open(target.folder, create),
       catch: (cause) => new Explained({ explanation: fileProblem(target.folder ?? "memory", cause), cause })
     }),
     (engine) => Effect.promise(() => engine.closed ? Promise.resolve() : engine.close())
   )
 
-const backend: PgDatabase.Backend<Target> = {
+const backend = (create: Create): PgDatabase.Backend<Target> => ({
   driver: "pglite",
   // Connections cost nothing, and what a closed one had prepared would stay in the session.
   renew: false,
-  openTimeout: "1 minute",
+  // Making the files cannot be broken off, and a second try beside it would only find the directory in use.
+  openTimeout: "5 minutes",
   target: (section) => ({
     place: {
-      host: "the embedded database",
+      where: "the embedded database",
+      host: "localhost",
       port: 0,
       database: "postgres",
       username: "postgres",
@@ -196,7 +204,7 @@ const backend: PgDatabase.Backend<Target> = {
   open: (target) =>
     Effect.gen(function*() {
       if (target.folder !== undefined) yield* lock(target.folder)
-      const session = new Transport.Session(yield* start(target))
+      const session = new Transport.Session(yield* start(target, create))
       const check = Effect.suspend(() =>
         session.broken === undefined ? Effect.void : Effect.fail(
           new Explained({
@@ -208,17 +216,17 @@ const backend: PgDatabase.Backend<Target> = {
       return { dial: session.dial, check }
     }),
   explain: (error, target, phase) => {
-    if (phase === "connect" && error === undefined) {
+    if (phase !== "initialize" && error === undefined) {
       return {
         reason: "TimedOut",
-        detail: "the embedded database did not start in time",
+        detail: "the embedded database did not answer in time",
         option,
         remedy: `Look at the load of this machine and of the disk under ${target?.folder ?? "memory"}.`
       }
     }
     return undefined
   }
-}
+})
 
 /**
  * The embedded database with settings from environment and file.
@@ -228,7 +236,7 @@ const backend: PgDatabase.Backend<Target> = {
  */
 export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.SettingsError, Status> = PgDatabase
   .layer(
-    backend,
+    backend(createPlain),
     Settings.Settings
   ).pipe(Layer.provide(Settings.layer))
 
@@ -239,9 +247,9 @@ export const layer: Layer.Layer<Database | SqlClient, ResourceError | Settings.S
  * @since 0.1.0
  */
 export const layerWith = (options: Options): Layer.Layer<Database | SqlClient, ResourceError, Status> => {
-  const { lifecycle, migrationLockTimeout, migrationTimeout, monitoring, pool, ...database } = options
+  const { create, lifecycle, migrationLockTimeout, migrationTimeout, monitoring, pool, ...database } = options
   return PgDatabase.layer(
-    backend,
+    backend(create ?? createPlain),
     Settings.make({ database: { ...database, driver: "pglite" }, connection_pool: pool, lifecycle, monitoring }),
     { migrationLockTimeout, migrationTimeout }
   )

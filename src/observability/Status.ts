@@ -224,6 +224,8 @@ export interface RegisterOptions {
   readonly after?: ReadonlyArray<string> | undefined
   /** Default `pending`. */
   readonly state?: string | undefined
+  /** Counts that are kept elsewhere, read when a snapshot is taken. They come before those of `counter`. */
+  readonly counters?: (() => Readonly<Record<string, number>>) | undefined
   /**
    * Keep the node in the tree, with its last state, after its scope closed (a resource's `stopped` belongs in the final
    * report). Default `false`: the node leaves the tree.

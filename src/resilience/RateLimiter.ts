@@ -256,16 +256,15 @@ const decode = (limiter: unknown, options: CallOptions | undefined): Call => ({
 
 /** Runs the effect if the limit admits it, and otherwise waits or fails with {@link RateLimitExceededError}. */
 export const protect: {
-  // Data-first comes first: with the other order TypeScript infers nothing inside of a call of `catchTag`.
+  <LE>(
+    limiter: RateLimiter<LE>,
+    options?: CallOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RateLimitExceededError | LE, R>
   <A, E, R, LE>(
     self: Effect.Effect<A, E, R>,
     limiter: RateLimiter<LE>,
     options?: CallOptions
   ): Effect.Effect<A, E | RateLimitExceededError | LE, R>
-  <LE>(
-    limiter: RateLimiter<LE>,
-    options?: CallOptions
-  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RateLimitExceededError | LE, R>
 } = (...args: ReadonlyArray<unknown>): never => {
   const [first, second, third] = args
   if (Effect.isEffect(first)) {

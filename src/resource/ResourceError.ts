@@ -97,7 +97,7 @@ export class ResourceError extends Data.TaggedError("ResourceError")<{
 }
 
 const phaseFailed: Record<Phase, string> = {
-  validate: "has invalid settings",
+  validate: "failed validation",
   connect: "did not connect",
   initialize: "did not initialize",
   verify: "failed verification",

@@ -9,24 +9,28 @@ const fixture = fileURLToPath(new URL("./startsDatabase.fixture.ts", import.meta
 const bound = { within: "90 seconds" } as const
 
 describe("The directory of an embedded database", () => {
-  it.live("belongs to one process, and after it was killed to the next one, with all that was committed", () =>
-    Effect.gen(function*() {
-      const folder = path.join(yield* temporaryFolder("seaworthy-pglite-"), "data")
-      const start = (sql: string) =>
-        spawnCommand(["--import", "tsx", fixture, "pglite"], { env: { DATABASE_DATA_DIR: folder, RUN_SQL: sql } })
+  it.live(
+    "belongs to one process, and after it was killed to the next one, with all that was committed",
+    () =>
+      Effect.gen(function*() {
+        const folder = path.join(yield* temporaryFolder("seaworthy-pglite-"), "data")
+        const start = (sql: string) =>
+          spawnCommand(["--import", "tsx", fixture, "pglite"], { env: { DATABASE_DATA_DIR: folder, RUN_SQL: sql } })
 
-      const first = yield* start("CREATE TABLE boats AS SELECT 'Ark' AS name")
-      yield* first.waitForLine(/^answer/, bound)
+        const first = yield* start("CREATE TABLE boats AS SELECT 'Ark' AS name")
+        yield* first.waitForLine(/^answer/, bound)
 
-      const second = yield* start("SELECT 1")
-      assert.strictEqual(
-        yield* second.waitForLine(/^ready|^failed/, bound),
-        `failed Conflict: ${folder} is in use by process ${first.pid}`
-      )
+        const second = yield* start("SELECT 1")
+        assert.strictEqual(
+          yield* second.waitForLine(/^ready|^failed/, bound),
+          `failed Conflict: ${folder} is in use by process ${first.pid}`
+        )
 
-      yield* first.signal("SIGKILL")
-      yield* first.exit()
-      const third = yield* start("SELECT name FROM boats")
-      assert.strictEqual(yield* third.waitForLine(/^answer|^failed/, bound), "answer [{\"name\":\"Ark\"}]")
-    }), 300_000)
+        yield* first.signal("SIGKILL")
+        yield* first.exit()
+        const third = yield* start("SELECT name FROM boats")
+        assert.strictEqual(yield* third.waitForLine(/^answer|^failed/, bound), "answer [{\"name\":\"Ark\"}]")
+      }),
+    300_000
+  )
 })

@@ -6,7 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as net from "node:net"
@@ -69,11 +71,11 @@ Servers.describeWith(["postgres"], "Postgres", () => {
         const sql = yield* SqlClient
         const settings =
           yield* sql`SELECT current_setting('application_name') AS name, current_setting('statement_timeout') AS timeout`
-        assert.deepStrictEqual(settings, [{ name: "harbour", timeout: "150ms" }])
+        assert.deepStrictEqual(settings, [{ name: "harbour", timeout: "1s" }])
         const error = yield* Effect.flip(sql`SELECT pg_sleep(30)`)
         assert.strictEqual(error.reason._tag, "StatementTimeoutError")
       }).pipe(Effect.provide(Layer.unwrap(Effect.sync(() =>
-        PostgresDatabase.layerWith(options({ application_name: "harbour", statement_timeout: Duration.millis(150) }))
+        PostgresDatabase.layerWith(options({ application_name: "harbour", statement_timeout: Duration.seconds(1) }))
           .pipe(
             Layer.provide(StatusModule.layer)
           )
@@ -192,6 +194,45 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       Effect.map(listener((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")), (port) => options({ port })),
       { reason: "ConnectionFailed", option: "database.port", message: /Check that what listens there is Postgres/ }
     )
+
+    it.live("shows no secret in errors, logs, status and services, at any level", () =>
+      Effect.gen(function*() {
+        const wrong = "wr0ng/s3cret"
+        const logged: Array<unknown> = []
+        const logger = Logger.make(({ cause, message, fiber }) => {
+          logged.push(
+            message,
+            cause,
+            fiber.getRef(References.CurrentLogAnnotations),
+            fiber.getRef(References.CurrentLogSpans)
+          )
+        })
+        const url = server.url.replace(encodeURIComponent(server.password), encodeURIComponent(wrong))
+        const layers = Layer.mergeAll(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "All"))
+        const failed = yield* Effect.exit(Layer.build(
+          PostgresDatabase.layerWith(options({ url: Redacted.make(url) })).pipe(
+            Layer.provide(StatusModule.layer),
+            Layer.provide(layers)
+          )
+        ))
+        const good = yield* Layer.build(
+          PostgresDatabase.layerWith(options({ url: Redacted.make(server.url) })).pipe(
+            Layer.provideMerge(StatusModule.layer),
+            Layer.provide(layers)
+          )
+        )
+        const snapshot = yield* Context.get(good, StatusModule.Status).snapshot
+        assert.isTrue(Exit.isFailure(failed))
+        assert.isNotEmpty(logged)
+        const everything = inspect([failed, good, snapshot, logged], {
+          depth: 30,
+          showHidden: true,
+          maxArrayLength: null
+        })
+        for (const secret of [wrong, encodeURIComponent(wrong), server.password, encodeURIComponent(server.password)]) {
+          assert.notInclude(everything, secret)
+        }
+      }))
 
     it.live("ends within its time-out against an address that accepts and never answers", () =>
       Effect.gen(function*() {
@@ -323,6 +364,24 @@ Servers.describeWith(["postgres"], "Postgres", () => {
         yield* proxy.latency("80 millis")
         yield* becomes("degraded")
         yield* proxy.pass
+        yield* becomes("ready")
+      }), 60_000)
+
+    it.live("is down when it became read-only, as after a failover to a standby", () =>
+      Effect.gen(function*() {
+        const { becomes, status } = yield* behindProxy()
+        const alter = (sql: string) =>
+          Effect.scoped(Effect.gen(function*() {
+            const own = yield* session()
+            yield* own.query("SET default_transaction_read_only = off")
+            yield* own.query(sql)
+            yield* own.query("SELECT pg_reload_conf()")
+          }))
+        yield* alter("ALTER SYSTEM SET default_transaction_read_only = on")
+        yield* becomes("down").pipe(
+          Effect.ensuring(Effect.orDie(alter("ALTER SYSTEM RESET default_transaction_read_only")))
+        )
+        assert.match((yield* status.get("database"))?.lastError?.message ?? "", /is read-only/)
         yield* becomes("ready")
       }), 60_000)
 

@@ -797,6 +797,16 @@ describe("CircuitBreaker", () => {
         )
       }))
 
+    it.effect("forgets no count because a key came back while there was no room", () =>
+      Effect.gen(function*() {
+        const breakers = yield* keyed({ maxKeys: 4 })
+        yield* TestClock.adjust("10 hours")
+        for (const key of ["a", "b", "c", "d"]) yield* fail(breakers, key)
+        yield* CircuitBreaker.protect(fine, CircuitBreaker.forKey(breakers, "a"))
+        yield* fail(breakers, "c")
+        assert.strictEqual(yield* tag(CircuitBreaker.forKey(breakers, "c")), "Open")
+      }))
+
     it.effect("keeps open circuits and those an operator holds while others come and go", () =>
       Effect.gen(function*() {
         const breakers = yield* keyed({ maxKeys: 20, idleTimeToLive: "1 second" })

@@ -15,7 +15,7 @@ import * as Servers from "../support/Servers.ts"
 const options = {
   name: "payments",
   trip: CircuitBreaker.consecutive(2),
-  openTime: "2 seconds",
+  openTime: "1 hour",
   storeTimeout: "500 millis",
   retryStore: "200 millis"
 } as const
@@ -23,7 +23,7 @@ const options = {
 /** A member of the fleet: a breaker with a connection of its own. */
 const member = (server: Servers.RedisServer, more?: Partial<FleetCircuitBreaker.Options>) =>
   Effect.gen(function*() {
-    const store = Store.layerStoreRedis({ probeLease: "1 second" }).pipe(
+    const store = Store.layerStoreRedis({ probeLease: "1 minute" }).pipe(
       Layer.provide(Layer.effect(EffectRedis.Redis, RedisClient.make(server)))
     )
     const context = yield* Layer.build(store)
@@ -38,23 +38,34 @@ const storeOf = (breaker: CircuitBreaker.CircuitBreaker) =>
   Effect.map(CircuitBreaker.metrics(breaker), (metrics) => metrics.store)
 
 Servers.describeWith(["redis"], "FleetCircuitBreaker on a real Redis", () => {
-  it.live("one circuit for all members: failures of any open it, one probes, and all see it close", () =>
+  it.live("failures of any member open the circuit of all", () =>
     Effect.gen(function*() {
       const server = yield* Servers.redis()
       const [here, there] = [yield* member(server), yield* member(server)]
       yield* fail(here)
       yield* fail(there)
-      const error = yield* Effect.flip(CircuitBreaker.protect(Effect.die("must not run"), here))
-      assert.strictEqual(error._tag, "CircuitBreakerOpenError")
-      assert.strictEqual(yield* tag(there), "Open")
+      for (const breaker of [here, there]) {
+        const error = yield* Effect.flip(CircuitBreaker.protect(Effect.die("must not run"), breaker))
+        assert.strictEqual(error._tag, "CircuitBreakerOpenError")
+        assert.strictEqual(yield* tag(breaker), "Open")
+      }
+    }).pipe(Effect.scoped))
 
+  it.live("one member probes, the others are rejected, and all see it close", () =>
+    Effect.gen(function*() {
+      const server = yield* Servers.redis()
+      const [here, there] = [
+        yield* member(server, { openTime: "1 millis" }),
+        yield* member(server, { openTime: "1 millis" })
+      ]
+      yield* fail(here)
+      yield* fail(here)
       const end = yield* Deferred.make<string>()
       const admitted = yield* Deferred.make<void>()
-      const probe = Effect.andThen(Deferred.succeed(admitted, undefined), Deferred.await(end))
-      const fiber = yield* CircuitBreaker.protect(probe, here).pipe(
-        Effect.retry({ while: (error) => error._tag === "CircuitBreakerOpenError" }),
-        Effect.forkChild
-      )
+      const fiber = yield* CircuitBreaker.protect(
+        Effect.andThen(Deferred.succeed(admitted, undefined), Deferred.await(end)),
+        here
+      ).pipe(Effect.retry({ while: (error) => error._tag === "CircuitBreakerOpenError" }), Effect.forkChild)
       yield* Deferred.await(admitted)
       assert.strictEqual((yield* Effect.flip(CircuitBreaker.protect(fine, there))).state, "HalfOpen")
       yield* Deferred.succeed(end, "fine")

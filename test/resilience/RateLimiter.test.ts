@@ -843,10 +843,11 @@ describe("RateLimiter", () => {
         Effect.Effect<RateLimiter.Grant, RateLimiter.RateLimitExceededError>
       >()
       expectTypeOf(RateLimiter.peek(inMemory)).toEqualTypeOf<Effect.Effect<RateLimiter.Decision>>()
-      expectTypeOf(
-        Effect.catchTag(RateLimiter.protect(work, inMemory), "RateLimitExceededError", () => Effect.succeed(0))
+      const handled = work.pipe(
+        RateLimiter.protect(inMemory),
+        Effect.catchTag("RateLimitExceededError", () => Effect.succeed(0))
       )
-        .toEqualTypeOf<Effect.Effect<number, "mine", "needs">>()
+      expectTypeOf(handled).toEqualTypeOf<Effect.Effect<number, "mine", "needs">>()
     }
     assert.isFunction(types)
   })

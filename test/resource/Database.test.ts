@@ -7,15 +7,15 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import type { Connection } from "effect/sql/SqlConnection"
 import { SqlClient } from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError, SqlSyntaxError } from "effect/sql/SqlError"
 import { makeCompilerSqlite } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import * as Status from "../../src/observability/Status.ts"
-import { type PoolExhaustedError } from "../../src/resource/Database.ts"
+import type { PoolExhaustedError } from "../../src/resource/Database.ts"
 import * as Database from "../../src/resource/Database.ts"
 import * as Gate from "../../src/resource/database/gate.ts"
 import { ResourceError } from "../../src/resource/ResourceError.ts"
@@ -33,8 +33,10 @@ describe("Waiting for a connection", () => {
       const door = gate(2, 10)
       const order: Array<number> = []
       const leave = yield* Effect.forEach([0, 1, 2, 3], () => Deferred.make<void>())
-      const fibers = yield* Effect.forEach(leave, (gone, n) =>
-        fork(door.pass(Effect.andThen(Effect.sync(() => order.push(n)), Deferred.await(gone)))))
+      const fibers = yield* Effect.forEach(
+        leave,
+        (gone, n) => fork(door.pass(Effect.andThen(Effect.sync(() => order.push(n)), Deferred.await(gone))))
+      )
       assert.deepStrictEqual(order, [0, 1])
       assert.deepStrictEqual([door.inside(), door.waiting()], [2, 2])
       yield* Deferred.succeed(leave[1]!, undefined)
@@ -111,7 +113,10 @@ describe("Waiting for a connection", () => {
         fc.asyncProperty(
           fc.integer({ min: 1, max: 3 }),
           fc.array(
-            fc.record({ work: fc.integer({ min: 0, max: 8000 }), patience: fc.option(fc.integer({ min: 0, max: 8000 })) }),
+            fc.record({
+              work: fc.integer({ min: 0, max: 8000 }),
+              patience: fc.option(fc.integer({ min: 0, max: 8000 }))
+            }),
             { maxLength: 12 }
           ),
           (places, callers) =>

@@ -174,7 +174,9 @@ const stillLocked = (sql: SqlClient.SqlClient, timeout: Duration.Duration) =>
 const runSql = (sql: SqlClient.SqlClient, file: LoadedFile) => {
   const quote = (name: string) => `$${name}_${file.checksum.slice(0, 16)}$`
   const [outer, inner] = [quote("do"), quote("file")]
-  return sql.unsafe(`DO ${outer} BEGIN EXECUTE ${inner}${file.content}${inner}; END ${outer}`).unprepared
+  const statement = sql.unsafe(`DO ${outer} BEGIN EXECUTE ${inner}${file.content}${inner}; END ${outer}`).unprepared
+  // The span of a statement carries its text: here a whole file, which may set passwords of roles.
+  return Effect.withTracerEnabled(statement, false)
 }
 
 const runModule = (file: LoadedFile): Effect.Effect<unknown, unknown, SqlClient.SqlClient> =>

@@ -16,6 +16,8 @@ export class Explained extends Data.TaggedError("Explained")<{
 
 /** Where a connection goes, without anything secret. */
 export interface Place {
+  /** How people are told where it is. */
+  readonly where: string
   readonly host: string
   readonly port: number
   readonly database: string
@@ -76,7 +78,7 @@ const certificate = new Set([
 const passwordRemedy = "Set DATABASE_PASSWORD, or the password inside DATABASE_URL, to the one of this user."
 
 const byCode = (code: string, message: string, place: Place): Explanation | undefined => {
-  const where = `${place.host}:${place.port}`
+  const { where } = place
   switch (code) {
     case "28P01":
       return {
@@ -207,21 +209,21 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
 
 const timedOut = (place: Place): Explanation => ({
   reason: "TimedOut",
-  detail: `no answer from ${place.host}:${place.port}`,
+  detail: `no answer from ${place.where}`,
   option: "database.host",
   remedy: "Check that DATABASE_HOST and DATABASE_PORT are right and that no firewall drops the packets."
 })
 
 export const readOnly = (place: Place): Explanation => ({
   reason: "PermissionDenied",
-  detail: `the database "${place.database}" on ${place.host}:${place.port} is read-only`,
+  detail: `the database "${place.database}" on ${place.where} is read-only`,
   option: "database.host",
   remedy: "Connect to the primary, or turn default_transaction_read_only off."
 })
 
 /** Explains an error of a phase. `connecting` decides what bad option values and closed connections mean. */
 export const explain = (error: unknown, place: Place, connecting: boolean): Explanation => {
-  const where = `${place.host}:${place.port}`
+  const { where } = place
   const code = codeOf(error)
   const message = messageOf(error)
   const known = code === undefined || (!connecting && /^(22|42704)/.test(code))

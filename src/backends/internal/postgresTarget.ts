@@ -82,9 +82,12 @@ const parseUrl = (raw: string): FromUrl | Explained => {
 export const parse = (section: Section): Target | Explained => {
   const url = section.url === undefined ? {} : parseUrl(Redacted.value(section.url))
   if (url instanceof Explained) return url
+  const host = url.host ?? section.host
+  const port = url.port ?? section.port
   const place: Place = {
-    host: url.host ?? section.host,
-    port: url.port ?? section.port,
+    where: `${host}:${port}`,
+    host,
+    port,
     database: url.database ?? section.database,
     username: url.username ?? section.username,
     application: url.application ?? section.application_name

@@ -13,6 +13,8 @@ export interface Connection {
   readonly client: Client.Client
   /** The way for users' commands. */
   readonly line: Line.Line
+  /** `false` from the beginning of its release: then ask the resource for the next one. */
+  readonly isOpen: () => boolean
   /** Whether the server answers, reads and writes; on a connection of its own. */
   readonly check: Effect.Effect<void, RedisFailure>
 }
@@ -21,8 +23,15 @@ export const open = (plan: Plan.Plan): Effect.Effect<Connection, RedisFailure, S
   Effect.gen(function*() {
     const shared = yield* Client.open(plan, "commands")
     const watcher = yield* makeWatcher(plan)
+    let open = true
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        open = false
+      })
+    )
     return {
       plan,
+      isOpen: () => open,
       client: shared.client,
       line: yield* Line.make(plan, shared.client),
       check: Effect.andThen(usable(plan, shared), watcher)

@@ -2,7 +2,6 @@
 // recorded where the reply arrives.
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Operation } from "../../observability/Status.ts"
 import * as Ttl from "../../resource/cache/ttl.ts"
 import type { CacheError, CacheStore, SetOptions } from "../../resource/CacheStore.ts"
 import type { Handle } from "../../resource/ManagedResource.ts"
@@ -26,31 +25,6 @@ const inChunks = <A, B>(
 
 /** A key as a pattern of `SCAN` that matches only itself. */
 export const escapeGlob = (text: string): string => text.replace(/[\\*?[\]^-]/g, "\\$&")
-
-/** Waits for the reply. A caller that is interrupted leaves at once and counts as neither good nor bad. */
-const command = <A, B>(
-  name: string,
-  operation: Operation,
-  send: (connection: Connection) => Promise<A>,
-  done: (reply: A) => B
-) =>
-(connection: Connection): Effect.Effect<B, CacheError> =>
-  Effect.callback((resume) => {
-    const waiting = connection.line.send(
-      () => send(connection),
-      (reply, millis) => {
-        operation.record(true, millis)
-        resume(Effect.succeed(done(reply)))
-      },
-      (error, millis) => {
-        operation.record(false, millis)
-        resume(Effect.fail(toCacheError(name, error, connection.plan)))
-      }
-    )
-    return Effect.sync(() => {
-      waiting.over = true
-    })
-  })
 
 const firstError = (results: ReadonlyArray<readonly [error: Error | null, reply: unknown]> | null) => {
   if (results === null) throw new Error("the pipeline was aborted")
@@ -111,15 +85,44 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
   }
   type Name = keyof typeof operations
 
+  // Asking the resource for its connection costs as much as the rest: it is asked when the last one is no longer open.
+  let known: Connection | undefined
+  const connection = (name: Name) =>
+    handle.connection.pipe(
+      Effect.map((current) => {
+        known = current
+      }),
+      Effect.mapError((error) => fromResourceError(name, error))
+    )
+
+  /** Waits for the reply. A caller that is interrupted leaves at once and counts as neither good nor bad. */
   const run = <A, B>(
     name: Name,
     send: (connection: Connection) => Promise<A>,
     done: (reply: A) => B
   ): Effect.Effect<B, CacheError> =>
-    Effect.flatMap(
-      Effect.catch(handle.connection, (error) => Effect.fail(fromResourceError(name, error))),
-      command(name, operations[name], send, done)
-    )
+    Effect.callback((resume) => {
+      if (known === undefined || !known.isOpen()) {
+        resume(Effect.andThen(connection(name), run(name, send, done)))
+        return
+      }
+      const current = known
+      const operation = operations[name]
+      const waiting = current.line.send(
+        () => send(current),
+        (reply, millis) => {
+          operation.record(true, millis)
+          resume(Effect.succeed(done(reply)))
+        },
+        (error, millis) => {
+          operation.record(false, millis)
+          resume(Effect.fail(toCacheError(name, error, current.plan)))
+        }
+      )
+      return Effect.sync(() => {
+        waiting.over = true
+      })
+    })
 
   const counted = (value: string | null): Option.Option<string> => {
     if (value === null) {

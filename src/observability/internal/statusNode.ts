@@ -92,7 +92,10 @@ export const snapshot = (cell: Cell): NodeSnapshot => ({
   needs: cell.options.needs ?? [],
   wants: cell.options.wants ?? [],
   after: cell.options.after ?? [],
-  counters: Object.fromEntries(Array.from(cell.counters, ([name, counter]) => [name, counter.value])),
+  counters: {
+    ...cell.options.counters?.(),
+    ...Object.fromEntries(Array.from(cell.counters, ([name, counter]) => [name, counter.value]))
+  },
   operations: Object.fromEntries(Array.from(cell.operations, ([name, operation]) => [name, operation.read()])),
   lastError: cell.lastError,
   heartbeat: cell.heartbeat,

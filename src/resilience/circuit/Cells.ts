@@ -7,11 +7,14 @@ import type { Closed } from "./Circuit.ts"
 import { type Circuit, fresh } from "./Circuit.ts"
 import type { TripRule } from "./TripRule.ts"
 
+/** Stands for a time that was not read: what is idle then stays a little longer. */
+export const unknownTime = Number.NEGATIVE_INFINITY
+
 /** Reads and writes the circuit of a key. */
 export interface Cells {
   /** Stands for every key that is not stored. It is shared: a circuit has to be stored before it counts a call. */
   readonly unstored: Closed | undefined
-  /** `now` may be 0 where the time was not read: what is idle then stays a little longer. */
+  /** `now` may be `unknownTime`, because the clock costs as much as the rest of a call. */
   readonly get: (key: string, now: number) => Circuit
   /** Reads without counting as use. */
   readonly peek: (key: string, now: number) => Circuit
@@ -61,7 +64,8 @@ export class KeyedCells implements Cells {
   private old = new Map<string, Circuit>()
   /** Keys whose circuit is not closed, in the order in which they came to be so. */
   private readonly notClosed = new Set<string>()
-  private turnedAt = 0
+  /** When the generations last turned; NaN when that was at an unknown time. */
+  private turnedAt = Number.NaN
 
   constructor(rule: TripRule, maxKeys: number, idleMillis: number) {
     this.unstored = fresh(rule, 0)
@@ -109,6 +113,8 @@ export class KeyedCells implements Cells {
   }
 
   private turnWhenIdle(now: number): void {
+    if (now === unknownTime) return
+    if (Number.isNaN(this.turnedAt)) this.turnedAt = now
     if (now - this.turnedAt < this.idleMillis) return
     const twice = now - this.turnedAt >= 2 * this.idleMillis
     this.turn(now)
@@ -119,7 +125,7 @@ export class KeyedCells implements Cells {
     const forgotten = this.old
     this.old = this.young
     this.young = new Map()
-    this.turnedAt = now
+    this.turnedAt = now === unknownTime ? Number.NaN : now
     // At most half a generation is carried over, the latest ones, or every new key would make the generations turn.
     let surplus = this.notClosed.size - Math.floor(this.half / 2)
     for (const key of this.notClosed) {

@@ -8,7 +8,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import * as Outcome from "../Outcome.ts"
-import type { Cells } from "./Cells.ts"
+import { type Cells, unknownTime } from "./Cells.ts"
 import type { Closed } from "./Circuit.ts"
 import {
   admittedShare,
@@ -26,11 +26,12 @@ import {
   type Settings,
   takeProbe
 } from "./Circuit.ts"
-import type { AnyFiber, Driver, Metrics, State, StateTag, Transition } from "./Driver.ts"
+import type { AnyFiber, Driver, Metrics, State, Transition } from "./Driver.ts"
 import { CircuitBreakerOpenError } from "./OpenError.ts"
 import { openTimes, startAfter } from "./OpenTimes.ts"
 import { load, save, type Snapshot } from "./Snapshot.ts"
-import { emptyMemory, readsClock, record, slowMillis, tally } from "./TripRule.ts"
+import { emptyMemory, readsClock, record, slowMillis } from "./TripRule.ts"
+import { stateOf, tagOf, windowOf } from "./View.ts"
 
 /** Options of a breaker, checked and in milliseconds. */
 export interface CoreOptions {
@@ -43,8 +44,6 @@ export interface CoreOptions {
   /** Are the keys those of the user (or is there one circuit under an empty key)? */
   readonly keyed: boolean
 }
-
-const tagOf = (circuit: Circuit): StateTag => circuit._tag === "Manual" ? circuit.mode : circuit._tag
 
 /** Transitions that a listener may lag behind before it misses the oldest. */
 const transitionBuffer = 128
@@ -93,7 +92,7 @@ export class Core implements Driver {
   }
 
   enter(key: string, fiber: AnyFiber): number {
-    const circuit = this.cells.get(key, 0)
+    const circuit = this.cells.get(key, unknownTime)
     if (circuit._tag !== "Closed") return -1
     const { generation, recovery } = circuit
     return recovery === undefined || !recovery.ramping || this.rampAdmits(recovery, fiber) ? generation : -1
@@ -106,17 +105,13 @@ export class Core implements Driver {
   readonly transitions: Stream.Stream<Transition> = Stream.suspend(() => Stream.fromPubSub(this.pubsub))
 
   state(key: string): Effect.Effect<State> {
-    return this.read(key, (circuit, now) => this.stateOf(circuit, now))
+    return this.read(key, (circuit, now) => stateOf(this.settings, circuit, now))
   }
 
   metrics(key: string): Effect.Effect<Metrics> {
     return this.read(key, (circuit, now) => {
-      const window = circuit._tag === "Closed" || circuit._tag === "Manual"
-        ? tally(this.settings.rule, circuit.memory, now)
-        : { calls: 0, failures: 0, slow: 0 }
-      const calls = Math.max(1, window.calls)
       return {
-        window: { ...window, failureRate: window.failures / calls, slowRate: window.slow / calls },
+        window: windowOf(this.settings, circuit, now),
         total: { ...this.total },
         circuits: this.cells.size,
         store: "Process"
@@ -127,7 +122,7 @@ export class Core implements Driver {
   readonly states: Effect.Effect<ReadonlyMap<string, State>> = Effect.withFiber((fiber) => {
     const now = monotonicMillis(fiber)
     const states = new Map<string, State>()
-    for (const [key, circuit] of this.cells.entries(now)) states.set(key, this.stateOf(circuit, now))
+    for (const [key, circuit] of this.cells.entries(now)) states.set(key, stateOf(this.settings, circuit, now))
     return Effect.succeed(states)
   })
 
@@ -174,7 +169,7 @@ export class Core implements Driver {
     classify: Outcome.Classify<A, E> = this.options.classify,
     fiber: AnyFiber
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
-    const circuit = this.cells.get(key, 0)
+    const circuit = this.cells.get(key, unknownTime)
     if (circuit._tag === "Closed") return this.reject(key, "RampingUp", undefined)
     if (circuit._tag === "Manual") {
       if (circuit.mode === "Disabled") return self
@@ -224,7 +219,7 @@ export class Core implements Driver {
     const outcome = Outcome.isInterruption(exit) ? Outcome.ignored : classify(exit)
     if (outcome._tag === "Ignored") return
     const failed = outcome._tag === "Failure"
-    const now = failed || this.timesResults ? monotonicMillis(fiber) : 0
+    const now = failed || this.timesResults ? monotonicMillis(fiber) : unknownTime
     const circuit = this.cells.get(key, now)
     if (circuit.generation !== generation) return
     if (circuit._tag !== "Closed" && circuit._tag !== "Manual") return
@@ -375,25 +370,5 @@ export class Core implements Driver {
       const now = monotonicMillis(fiber)
       return Effect.succeed(f(this.cells.peek(key, now), now, fiber))
     })
-  }
-
-  private stateOf(circuit: Circuit, now: number): State {
-    switch (circuit._tag) {
-      case "Closed":
-        return {
-          _tag: "Closed",
-          share: circuit.recovery === undefined ? 1 : admittedShare(this.settings, circuit.recovery, now)
-        }
-      case "Open":
-        return {
-          _tag: "Open",
-          retryAfter: Duration.millis(Math.max(0, circuit.until - now)),
-          openings: circuit.recovery.openings
-        }
-      case "HalfOpen":
-        return { _tag: "HalfOpen", probes: circuit.probes.size, openings: circuit.recovery.openings }
-      case "Manual":
-        return { _tag: circuit.mode }
-    }
   }
 }

@@ -23,7 +23,8 @@ const REASON: Record<Refusal, Reason> = {
   deadline: "deadline"
 }
 
-const micros = (value: number): Duration.Duration => Duration.millis(value / 1000)
+// Whole milliseconds, never less: timers know no finer time, and a Duration of less costs a BigInt.
+const millis = (micros: number): Duration.Duration => Duration.millis(Math.ceil(micros / 1000))
 
 /** The policy of a limiter over its source: take, or wait in line, or refuse. */
 export class Limiter<E> {
@@ -47,7 +48,7 @@ export class Limiter<E> {
   ) {
     this.name = options.name
     this.algorithm = options.algorithm
-    this.window = micros(options.algorithm.windowMicros)
+    this.window = Duration.millis(options.algorithm.windowMicros / 1000)
     this.maxWaitMillis = options.maxWaitMillis
     this.source = source
     this.line = new WaitingLine(options.algorithm, options.maxQueue)
@@ -70,7 +71,18 @@ export class Limiter<E> {
   }
 
   consume(call: Call): Effect.Effect<Grant<E>, E | RateLimitExceededError> {
-    return Effect.map(this.acquire(call), (answer) => new Grant(this, call, answer))
+    const { memory } = this.source
+    if (memory === undefined) return Effect.map(this.acquire(call), (answer) => new Grant(this, call, answer))
+    return Effect.withFiber((fiber): Effect.Effect<Grant<E>, E | RateLimitExceededError> => {
+      const grant = (answer: SourcedAnswer) => new Grant(this, call, answer)
+      if (this.line.has(call.key)) return Effect.map(this.acquire(call), grant)
+      const now = nowMicros(fiber)
+      const wait = memory.tryTake(call.key, now, call.cost)
+      const answer = memory.look(call.key, now, call.cost)
+      if (wait > 0) return Effect.map(this.orWait(fiber, call, answer, wait), grant)
+      this.admitted++
+      return Effect.succeed(grant({ ...answer, wait, from: "memory" }))
+    })
   }
 
   peek(call: Call): Effect.Effect<Standing, E> {
@@ -126,9 +138,9 @@ export class Limiter<E> {
     if (call.cost > this.algorithm.capacity) return this.refuse(call, "never", Infinity, answer)
     if (call.maxWaitMillis === 0) return this.refuse(call, "limited", answer.wait, answer)
     const left = remainingMillis(fiber)
-    const millis = answer.wait / 1000
-    if (millis > call.maxWaitMillis) return this.refuse(call, "wait-too-long", answer.wait, answer)
-    if (millis >= left) return this.refuse(call, "deadline", answer.wait, answer)
+    const waitMillis = answer.wait / 1000
+    if (waitMillis > call.maxWaitMillis) return this.refuse(call, "wait-too-long", answer.wait, answer)
+    if (waitMillis >= left) return this.refuse(call, "deadline", answer.wait, answer)
     const byDeadline = left < call.maxWaitMillis
     const admitted = this.line.wait(
       {
@@ -162,9 +174,9 @@ export class Limiter<E> {
       limit: this.algorithm.limit,
       window: this.window,
       remaining: answer?.remaining ?? 0,
-      resetAfter: micros(answer?.reset ?? 0),
+      resetAfter: millis(answer?.reset ?? 0),
       ...(call.key === "" ? undefined : { key: call.key }),
-      ...(wait === Infinity ? undefined : { retryAfter: micros(wait) })
+      ...(wait === Infinity ? undefined : { retryAfter: millis(wait) })
     })
   }
 }
@@ -187,8 +199,8 @@ export class Standing {
     this.limit = limiter.algorithm.limit
     this.window = limiter.window
     this.remaining = answer.remaining
-    this.resetAfter = micros(answer.reset)
-    this.retryAfter = micros(answer.wait)
+    this.resetAfter = millis(answer.reset)
+    this.retryAfter = millis(answer.wait)
   }
 }
 

@@ -15,6 +15,7 @@ import * as Retry from "../Retry.ts"
 import * as Timeout from "../Timeout.ts"
 import type { DefaultsConfig } from "./Defaults.ts"
 import type { CircuitBreakerOptions, FallbackOptions, HedgeOptions, Kind, Options } from "./Options.ts"
+import type { Stats } from "./Stats.ts"
 
 export type Any = Effect.Effect<unknown, unknown, unknown>
 export type Layer = (self: Any) => Any
@@ -36,7 +37,8 @@ export interface Parts {
   readonly rateLimiter: RateLimiter.RateLimiter<unknown> | undefined
   readonly bulkhead: Bulkhead.Bulkhead | undefined
   readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
-  readonly hedge: HedgeOptions | undefined
+  /** `undefined` for a delay that is learned. */
+  readonly hedge: { readonly delayMillis: number | undefined; readonly maxHedges: number } | undefined
   readonly timeout: TimeoutPlan | undefined
   /** The options of what was made for this policy; not there for what is shared. */
   readonly made: {
@@ -47,7 +49,8 @@ export interface Parts {
   readonly layers: Readonly<Record<Kind, Layer | undefined>>
 }
 
-const isLimiter = (u: object): u is RateLimiter.RateLimiter<unknown> => !hasProperty(u, "algorithm")
+const isLimiterOptions = (u: NonNullable<Options["rateLimiter"]>): u is RateLimiter.Options =>
+  hasProperty(u, "algorithm")
 
 const isBreaker = (u: object): u is CircuitBreaker.CircuitBreaker => hasProperty(u, "~seaworthy/CircuitBreaker")
 
@@ -56,6 +59,9 @@ const durationAnd = <O extends { readonly duration: Duration.Input; readonly nam
   name: string
 ): O | { readonly duration: Duration.Input; readonly name: string } =>
   typeof input === "object" && "duration" in input ? { ...input, name: input.name ?? name } : { duration: input, name }
+
+const delayMillis = (delay: HedgeOptions["delay"]): number | undefined =>
+  hasProperty(delay, "record") ? undefined : Duration.toMillis(Duration.fromInputUnsafe(delay as Duration.Input))
 
 const fallbackOf = (input: NonNullable<Options["fallback"]>): FallbackOptions =>
   "strategies" in input ? input : { strategies: input }
@@ -83,21 +89,46 @@ const breakerOf = (
   }
 }
 
-const fallbackLayer = ({ strategies, ...options }: FallbackOptions): Layer => {
-  const apply = Fallback.fallback(strategies, options)
+const fallbackLayer = ({ onFallback, strategies, when }: FallbackOptions, stats: Stats): Layer => {
+  const apply = Fallback.fallback(strategies, {
+    ...(when === undefined ? undefined : { when }),
+    onFallback: (used: Fallback.Used<unknown>) =>
+      Effect.suspend(() => {
+        stats.fallbacks++
+        return onFallback === undefined ? Effect.void : onFallback(used)
+      })
+  })
   return (self) => apply(self) as Any
 }
 
-const retryLayer = (options: Retry.Options<unknown, unknown>): Layer => {
+const retryLayer = (options: Retry.Options<unknown, unknown>, stats: Stats): Layer => {
   const apply = Retry.retry<unknown, unknown, Retry.Options<unknown, unknown>>(options)
-  return (self) => apply(self)
+  return (self) =>
+    Effect.suspend(() => {
+      let first = true
+      return apply(Effect.suspend(() => {
+        if (!first) stats.retries++
+        first = false
+        return self
+      }))
+    })
 }
 
+const timeoutLayer = (options: Timeout.Options, stats: Stats): Layer =>
+  Timeout.timeout({
+    ...options,
+    onTimeout: (error) =>
+      Effect.suspend(() => {
+        stats.timeouts++
+        return Effect.fail(error)
+      })
+  })
+
 /** Checks the options and makes what is not shared. A bad option is a defect: a `RangeError` that names it. */
-export const make = (name: string, options: Options, defaults: DefaultsConfig): Effect.Effect<Parts> =>
+export const make = (name: string, options: Options, defaults: DefaultsConfig, stats: Stats): Effect.Effect<Parts> =>
   Effect.gen(function*() {
     const { bulkhead: places, circuitBreaker: circuit, rateLimiter: rate } = options
-    const madeLimiter = rate === undefined || isLimiter(rate) ? undefined : { ...rate, name: rate.name ?? name }
+    const madeLimiter = rate !== undefined && isLimiterOptions(rate) ? { ...rate, name: rate.name ?? name } : undefined
     const rateLimiter = madeLimiter === undefined
       ? rate as RateLimiter.RateLimiter<unknown> | undefined
       : yield* RateLimiter.make(madeLimiter)
@@ -121,6 +152,7 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig): 
       ? undefined
       : durationAnd<Timeout.Options>(options.timeout === true ? defaults.defaultTimeout : options.timeout, name)
     const { hedge } = options
+    const hedgeLayer = hedge && Hedge.hedge({ ...hedge, repeatable: true })
     return {
       name,
       repeatable: options.repeatable === true,
@@ -130,7 +162,7 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig): 
       rateLimiter,
       bulkhead,
       circuitBreaker,
-      hedge,
+      hedge: hedge && { delayMillis: delayMillis(hedge.delay), maxHedges: hedge.maxHedges ?? 1 },
       timeout: timeout && {
         name: timeout.name ?? name,
         millis: positiveMillis("timeout", timeout.duration),
@@ -138,14 +170,14 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig): 
       },
       made: { rateLimiter: madeLimiter, bulkhead: madeBulkhead, circuitBreaker: madeBreaker },
       layers: {
-        fallback: fallback && fallbackLayer(fallback),
+        fallback: fallback && fallbackLayer(fallback, stats),
         deadline: deadline && Deadline.within(deadline),
-        retry: retry && retryLayer(retry),
+        retry: retry && retryLayer(retry, stats),
         rateLimiter: rateLimiter && RateLimiter.protect(rateLimiter),
         bulkhead: bulkhead && Bulkhead.protect(bulkhead),
         circuitBreaker: circuitBreaker && CircuitBreaker.protect(circuitBreaker),
-        hedge: hedge && Hedge.hedge({ ...hedge, repeatable: true }),
-        timeout: timeout && Timeout.timeout(timeout)
+        hedge: hedgeLayer,
+        timeout: timeout && timeoutLayer(timeout, stats)
       }
     }
   })

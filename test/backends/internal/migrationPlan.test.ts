@@ -8,13 +8,16 @@ const file = (id: number, checksum = `sum ${id}`): MigrationFile => ({
   file: `${String(id).padStart(4, "0")}_step_${id}.sql`,
   checksum
 })
-const problemOf = (outcome: ReturnType<typeof plan>) => outcome.ok ? undefined : [outcome.problem.reason, outcome.problem.detail]
+const problemOf = (outcome: ReturnType<typeof plan>) =>
+  outcome.ok ? undefined : [outcome.problem.reason, outcome.problem.detail]
 
 describe("The name of a migration", () => {
   it("is a number, a name and a kind", () => {
     assert.deepStrictEqual(parseName("0001_create_users.sql"), { id: 1, name: "create_users", kind: "sql" })
     assert.deepStrictEqual(parseName("20261121-add.dots.mts"), { id: 20261121, name: "add.dots", kind: "module" })
-    for (const name of ["README.md", "0001.sql", "users.sql", "0001_x.d.ts", "0001_x.js.map", "_1_x.sql", "0001_x.sql.bak"]) {
+    for (
+      const name of ["README.md", "0001.sql", "users.sql", "0001_x.d.ts", "0001_x.js.map", "_1_x.sql", "0001_x.sql.bak"]
+    ) {
       assert.isUndefined(parseName(name), name)
     }
   })

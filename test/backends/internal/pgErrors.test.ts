@@ -3,7 +3,7 @@ import { AuthenticationError, ConnectionError, SqlError, UnknownError } from "ef
 import { codeOf, explain, messageOf, reclassify } from "../../../src/backends/internal/pgErrors.ts"
 import { isRetryable } from "../../../src/resource/ResourceError.ts"
 
-const place = { host: "db", port: 5432, database: "ships", username: "ada", application: "crew" }
+const place = { where: "db:5432", host: "db", port: 5432, database: "ships", username: "ada", application: "crew" }
 const withCode = (code: string, message = "as the server says") => Object.assign(new Error(message), { code })
 const sqlError = (cause: unknown, message = "PgConnection: Failed to connect") =>
   new SqlError({ reason: new ConnectionError({ cause, message, operation: "connect" }) })
@@ -21,27 +21,29 @@ describe("An error of Postgres", () => {
     assert.isUndefined(codeOf(circle))
   })
 
-  it.each([
-    ["28P01", "PermissionDenied", "database.password", false],
-    ["28000", "PermissionDenied", "database.username", false],
-    ["3D000", "ConfigurationInvalid", "database.database", false],
-    ["42501", "PermissionDenied", "database.username", false],
-    ["25006", "PermissionDenied", "database.host", false],
-    ["22023", "ConfigurationInvalid", "database.statement_timeout", false],
-    ["53300", "ConnectionFailed", "connection_pool.max_connections", true],
-    ["57P03", "ConnectionFailed", undefined, true],
-    ["57P01", "ConnectionFailed", undefined, true],
-    ["57014", "TimedOut", "database.statement_timeout", true],
-    ["ECONNREFUSED", "ConnectionFailed", "database.port", true],
-    ["ENOTFOUND", "ConnectionFailed", "database.host", true],
-    ["EHOSTUNREACH", "ConnectionFailed", "database.host", true],
-    ["ETIMEDOUT", "TimedOut", "database.host", true],
-    ["ECONNRESET", "ConnectionFailed", undefined, true],
-    ["EACCES", "PermissionDenied", "database.host", false],
-    ["DEPTH_ZERO_SELF_SIGNED_CERT", "ConfigurationInvalid", "database.ssl", false],
-    ["ERR_SSL_WRONG_VERSION_NUMBER", "ConfigurationInvalid", "database.ssl", false],
-    ["XX000", "Unknown", undefined, true]
-  ] as const)("with code %s is %s, of option %s, retryable: %s", (code, reason, option, retryable) => {
+  it.each(
+    [
+      ["28P01", "PermissionDenied", "database.password", false],
+      ["28000", "PermissionDenied", "database.username", false],
+      ["3D000", "ConfigurationInvalid", "database.database", false],
+      ["42501", "PermissionDenied", "database.username", false],
+      ["25006", "PermissionDenied", "database.host", false],
+      ["22023", "ConfigurationInvalid", "database.statement_timeout", false],
+      ["53300", "ConnectionFailed", "connection_pool.max_connections", true],
+      ["57P03", "ConnectionFailed", undefined, true],
+      ["57P01", "ConnectionFailed", undefined, true],
+      ["57014", "TimedOut", "database.statement_timeout", true],
+      ["ECONNREFUSED", "ConnectionFailed", "database.port", true],
+      ["ENOTFOUND", "ConnectionFailed", "database.host", true],
+      ["EHOSTUNREACH", "ConnectionFailed", "database.host", true],
+      ["ETIMEDOUT", "TimedOut", "database.host", true],
+      ["ECONNRESET", "ConnectionFailed", undefined, true],
+      ["EACCES", "PermissionDenied", "database.host", false],
+      ["DEPTH_ZERO_SELF_SIGNED_CERT", "ConfigurationInvalid", "database.ssl", false],
+      ["ERR_SSL_WRONG_VERSION_NUMBER", "ConfigurationInvalid", "database.ssl", false],
+      ["XX000", "Unknown", undefined, true]
+    ] as const
+  )("with code %s is %s, of option %s, retryable: %s", (code, reason, option, retryable) => {
     const explanation = connecting(code)
     assert.strictEqual(explanation.reason, reason)
     assert.strictEqual(explanation.option, option)

@@ -82,7 +82,13 @@ describe("Connections to one session", () => {
   it("run batches whole, however their bytes arrive", async () => {
     const { engine, ran } = fakeEngine()
     const { socket } = await connect(new Session(engine))
-    const bytes = Buffer.concat([message("P", "\0one\0"), message("B", "b"), message("E", "e"), message("S"), query("two")])
+    const bytes = Buffer.concat([
+      message("P", "\0one\0"),
+      message("B", "b"),
+      message("E", "e"),
+      message("S"),
+      query("two")
+    ])
     for (const byte of bytes) socket.write(Buffer.from([byte]))
     await until(() => ran.length === 2)
     assert.deepStrictEqual(ran.map((text) => text.match(/one|two/)?.[0]), ["one", "two"])

@@ -20,7 +20,7 @@ describe("Where a Postgres is", () => {
   it.effect("is told by the separate options", () =>
     Effect.gen(function*() {
       const found = yield* target({ host: "db.internal", port: 5433, password: "s3cret", ssl: true })
-      assert.deepStrictEqual(found.place, { ...plain, host: "db.internal", port: 5433 })
+      assert.deepStrictEqual(found.place, { ...plain, where: "db.internal:5433", host: "db.internal", port: 5433 })
       assert.strictEqual(Redacted.value(found.password!), "s3cret")
       assert.strictEqual(found.ssl, true)
       assert.isUndefined(found.path)
@@ -28,12 +28,21 @@ describe("Where a Postgres is", () => {
 
   it.effect("is told by the URL, part by part", () =>
     Effect.gen(function*() {
-      const whole = yield* target({ url: "postgresql://ada:p%40ss%2Fword@db:6000/ships?sslmode=require&application_name=crew" })
-      assert.deepStrictEqual(whole.place, { host: "db", port: 6000, database: "ships", username: "ada", application: "crew" })
+      const whole = yield* target({
+        url: "postgresql://ada:p%40ss%2Fword@db:6000/ships?sslmode=require&application_name=crew"
+      })
+      assert.deepStrictEqual(whole.place, {
+        where: "db:6000",
+        host: "db",
+        port: 6000,
+        database: "ships",
+        username: "ada",
+        application: "crew"
+      })
       assert.strictEqual(Redacted.value(whole.password!), "p@ss/word")
       assert.strictEqual(whole.ssl, true)
       const part = yield* target({ url: "postgres://db", port: 6000, password: "own", ssl: true })
-      assert.deepStrictEqual(part.place, { ...plain, host: "db", port: 6000 })
+      assert.deepStrictEqual(part.place, { ...plain, where: "db:6000", host: "db", port: 6000 })
       assert.strictEqual(Redacted.value(part.password!), "own")
       assert.strictEqual(part.ssl, true)
       assert.strictEqual((yield* target({ url: "postgres://db?sslmode=disable", ssl: true })).ssl, false)
@@ -48,19 +57,23 @@ describe("Where a Postgres is", () => {
   it.effect("carries the statement time-out in milliseconds, and nothing for no limit", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual((yield* target({})).startupParameters, { statement_timeout: "30000" })
-      assert.deepStrictEqual((yield* target({ statement_timeout: "1500 millis" })).startupParameters, { statement_timeout: "1500" })
+      assert.deepStrictEqual((yield* target({ statement_timeout: "1500 millis" })).startupParameters, {
+        statement_timeout: "1500"
+      })
       assert.deepStrictEqual((yield* target({ statement_timeout: 0 })).startupParameters, {})
     }))
 
   it.effect("with a wrong URL is an error that names the option and hides the URL", () =>
     Effect.gen(function*() {
       const decoded = yield* section({})
-      for (const [url, said] of [
-        ["::s3cret::", /cannot be parsed/],
-        ["postgres://u:s3cret@db/x?sslmode=maybe", /unsupported sslmode/],
-        ["postgres://u:s3cret%ZZ@db/x", /invalid percent-encoding/],
-        ["postgres://u:s3cret@db/x?port=s3cret", /invalid port/]
-      ] as const) {
+      for (
+        const [url, said] of [
+          ["::s3cret::", /cannot be parsed/],
+          ["postgres://u:s3cret@db/x?sslmode=maybe", /unsupported sslmode/],
+          ["postgres://u:s3cret%ZZ@db/x", /invalid percent-encoding/],
+          ["postgres://u:s3cret@db/x?port=s3cret", /invalid port/]
+        ] as const
+      ) {
         const error = parse({ ...decoded, url: Redacted.make(url) })
         assert.instanceOf(error, Explained)
         const { explanation } = error as Explained
