@@ -21,10 +21,10 @@ const startFiles = async (folder: string) => {
 }
 
 export const start: Start = async ({ folder }) => {
-  await startFiles(join(folder, "files"))
+  await startFiles(folder)
   const cache = new Map<string, string>()
   cache.set("probe", "1")
-  const database = await PGlite.create({ dataDir: join(folder, "database") })
+  const database = await PGlite.create("memory://")
   await database.query("BEGIN")
   await database.query("CREATE TEMPORARY TABLE verify (n integer) ON COMMIT DROP")
   await database.query("INSERT INTO verify VALUES (1)")

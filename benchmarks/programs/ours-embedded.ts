@@ -5,15 +5,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import { join } from "node:path"
 import { CacheStore, FileStore, Status } from "seaworthy"
 import { PgliteDatabase } from "seaworthy/pglite"
 import type { Start } from "./target.ts"
 
 export const start: Start = async ({ folder }) => {
-  const layer = PgliteDatabase.layerWith({ data_dir: join(folder, "database") }).pipe(
+  const layer = PgliteDatabase.layerWith({ data_dir: "memory://" }).pipe(
     Layer.provideMerge(CacheStore.layerMemoryWith({})),
-    Layer.provideMerge(FileStore.layerWith({ base_path: join(folder, "files") })),
+    Layer.provideMerge(FileStore.layerWith({ base_path: folder })),
     Layer.provideMerge(Status.layer),
     Layer.provide(Layer.merge(NodeFileSystem.layer, NodePath.layer))
   )

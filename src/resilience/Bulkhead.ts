@@ -161,14 +161,7 @@ const full = (
   maxConcurrent: number,
   reason: BulkheadFullError["reason"],
   key: string | undefined
-): BulkheadFullError =>
-  new BulkheadFullError({
-    strategy: name,
-    reason,
-    maxConcurrent,
-    maxQueue,
-    ...(key === undefined ? undefined : { key })
-  })
+): BulkheadFullError => new BulkheadFullError({ strategy: name, key, reason, maxConcurrent, maxQueue })
 
 /** The state of one bulkhead, or of one key. */
 class Single implements Bulkhead {
@@ -382,3 +375,9 @@ export const metricsByKey = (keyed: KeyedBulkhead): Effect.Effect<ReadonlyMap<st
     for (const { key, state } of (keyed as Keyed).keys.states()) out.set(key, snapshot(state))
     return out
   })
+
+/**
+ * For strategies: the permits that a call takes, to be asked for anew for each call. `undefined` when all keys of a keyed
+ * bulkhead are in use.
+ */
+export const permitsUnsafe = (bulkhead: Bulkhead): PermitQueue | undefined => (bulkhead as Single | View).gate?.queue

@@ -49,6 +49,7 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Types from "effect/Types"
 import { integerAtLeast, nonNegativeMillis, positiveMillis } from "./internal/options.ts"
@@ -297,3 +298,12 @@ export const refund = <E>(grant: Grant<E>): Effect.Effect<void, E> => (grant as 
 /** What the limiter (of all its keys together) does at the moment. */
 export const metrics = (limiter: RateLimiter<unknown> | KeyedRateLimiter<unknown>): Effect.Effect<Metrics> =>
   Effect.sync(() => impl(limiter).limiter.metrics())
+
+/**
+ * For strategies: takes one unit if that can be done at once, in memory, with nobody waiting. False, and nothing changed,
+ * when it can not: then go on with {@link protect}.
+ */
+export const tryTakeUnsafe = (limiter: RateLimiter<unknown>): (fiber: Fiber.Fiber<unknown, unknown>) => boolean => {
+  const call = decode(limiter, undefined)
+  return (fiber) => impl(limiter).limiter.tryTake(fiber, call)
+}

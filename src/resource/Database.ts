@@ -78,7 +78,7 @@ export interface Migration {
 
 /**
  * No connection could be had: not within the time (`AcquireTimeout`), too many callers wait already
- * (`TooManyWaiting`), or the database was released meanwhile (`Closed`). Retryable. It is the cause inside a `SqlError`.
+ * (`TooManyWaiting`), the caller holds one in an open transaction and could wait for itself (`WouldDeadlock`), or the database was released meanwhile (`Closed`). Retryable. It is the cause inside a `SqlError`.
  *
  * @category errors
  * @since 0.1.0

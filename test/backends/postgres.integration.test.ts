@@ -408,6 +408,27 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       }), 60_000)
 
     it.live(
+      "cuts a statement that outlasts the drain time of a release, and the release does not hang on it",
+      () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const { sql, status } = yield* Scope.provide(behindProxy(), scope)
+          const running = yield* Effect.forkChild(Effect.flip(sql`SELECT pg_sleep(60)`))
+          yield* eventually(
+            query("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"),
+            {
+              until: (rows) => rows.length === 1
+            }
+          )
+          yield* Scope.close(scope, Exit.void)
+          assert.strictEqual((yield* Fiber.join(running)).reason._tag, "ConnectionError")
+          const release = (yield* status.get("database"))?.phases.find(({ phase }) => phase === "release")
+          assert.strictEqual(release?.message, "1 operations were still running and were cut off")
+        }),
+      60_000
+    )
+
+    it.live(
       "is restarted by a supervisor, and the client that users hold works after it",
       () =>
         Effect.gen(function*() {

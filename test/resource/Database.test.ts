@@ -19,7 +19,7 @@ import type { PoolExhaustedError } from "../../src/resource/Database.ts"
 import * as Database from "../../src/resource/Database.ts"
 import * as Gate from "../../src/resource/database/gate.ts"
 import { ResourceError } from "../../src/resource/ResourceError.ts"
-import { interruptAt, steps } from "../support/EveryStep.ts"
+import { forkWith, interruptAt, steps, turns } from "../support/EveryStep.ts"
 import { manualRestart, Restart } from "./databaseSuite.ts"
 
 const gate = (maxConnections: number, maxWaiting: number) =>
@@ -94,6 +94,23 @@ describe("Waiting for a connection", () => {
       assert.strictEqual(door.inside(), 1)
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual(door.inside(), 0)
+    }))
+
+  it.effect("passes on the place of one who was admitted at the moment it gave up", () =>
+    Effect.gen(function*() {
+      for (const step of steps(12, 12)) {
+        const door = gate(1, 5)
+        const scope = yield* Scope.make()
+        yield* Scope.provide(door.enter, scope)
+        const waiter = yield* forkWith(door.pass(Effect.yieldNow), step.ops)
+        while (door.waiting() === 0) yield* Effect.yieldNow
+        const next = yield* fork(door.pass(Effect.succeed("in")))
+        yield* Scope.close(scope, Exit.void)
+        yield* turns(step.turns)
+        yield* Fiber.interrupt(waiter)
+        assert.strictEqual(yield* Fiber.join(next), "in")
+        assert.deepStrictEqual([door.inside(), door.waiting()], [0, 0], JSON.stringify(step))
+      }
     }))
 
   it.effect("loses no place to an interruption, wherever it comes", () =>

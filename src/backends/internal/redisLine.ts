@@ -9,15 +9,11 @@ import type { Redis } from "ioredis"
 import * as Client from "./redisClient.ts"
 import * as Plan from "./redisPlan.ts"
 
-/** A command under way. Set `over` to hear no more of it. */
-export interface Waiting {
+interface Entry {
   over: boolean
-}
-
-interface Entry extends Waiting {
   /** Monotonic milliseconds. */
-  readonly deadline: number
-  readonly expire: (error: Error) => void
+  readonly start: number
+  readonly onError: (error: unknown, millis: number) => void
 }
 
 export interface Line {
@@ -26,7 +22,7 @@ export interface Line {
     command: () => Promise<A>,
     onReply: (reply: A, millis: number) => void,
     onError: (error: unknown, millis: number) => void
-  ) => Waiting
+  ) => void
 }
 
 const timedOut = new Error("Command timed out")
@@ -40,20 +36,17 @@ export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line
     const silence = Plan.silence(timeout)
 
     // All have the same time, so the oldest is always the first to be over.
-    let queue: Array<Entry> = []
+    const queue: Array<Entry> = []
     let head = 0
     let timer: Fiber.Fiber<void> | undefined
-    /** Commands that the server owes an answer, those whose users have given up included. */
+    /** Commands that the server owes an answer, those that are over included. */
     let owed = 0
     let quietSince = 0
 
     const dropFinished = () => {
       while (head < queue.length && queue[head]!.over) head++
-      if (head === queue.length) {
-        queue = []
-        head = 0
-      } else if (head > 1_024 && head * 2 > queue.length) {
-        queue = queue.slice(head)
+      if (head === queue.length || (head > 1_024 && head * 2 > queue.length)) {
+        queue.splice(0, head)
         head = 0
       }
     }
@@ -65,15 +58,15 @@ export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line
       for (; head < queue.length; head++) {
         const entry = queue[head]!
         if (entry.over) continue
-        if (entry.deadline > time) break
+        if (entry.start + timeout > time) break
         late = true
         entry.over = true
-        entry.expire(timedOut)
+        entry.onError(timedOut, time - entry.start)
       }
       dropFinished()
       // A frozen server: without this, commands would pile up in the client although each has long timed out.
       if (late && time - quietSince >= silence && !Client.isCluster(client)) client.disconnect(true)
-      if (head < queue.length) watch(queue[head]!.deadline - time)
+      if (head < queue.length) watch(queue[head]!.start + timeout - time)
     }
     /** At most one timer, and none once a time-out has passed without commands. */
     const watch = (millis: number) => {
@@ -81,9 +74,14 @@ export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line
     }
     yield* Effect.addFinalizer(() => Effect.suspend(() => timer === undefined ? Effect.void : Fiber.interrupt(timer)))
 
-    const answered = () => {
+    /** Whether the answer came in time. */
+    const answered = (entry: Entry): boolean => {
       owed--
       quietSince = now()
+      if (entry.over) return false
+      entry.over = true
+      if (queue[head] === entry) dropFinished()
+      return true
     }
     const joinWrites = Client.isCluster(client) ? () => {} : makeJoinWrites(client)
 
@@ -93,33 +91,18 @@ export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line
         // A lone command goes out at once; those that come while others are under way are written together.
         if (owed === 0) quietSince = start
         else joinWrites()
-        const entry: Entry = {
-          over: false,
-          deadline: start + timeout,
-          expire: (error) => onError(error, now() - start)
-        }
+        const entry: Entry = { over: false, start, onError }
         owed++
         queue.push(entry)
         if (timer === undefined) watch(timeout)
-        const finish = () => {
-          entry.over = true
-          if (queue[head] === entry) dropFinished()
-        }
         command().then(
           (reply) => {
-            answered()
-            if (entry.over) return
-            finish()
-            onReply(reply, quietSince - start)
+            if (answered(entry)) onReply(reply, quietSince - start)
           },
           (error) => {
-            answered()
-            if (entry.over) return
-            finish()
-            onError(error, quietSince - start)
+            if (answered(entry)) onError(error, quietSince - start)
           }
         )
-        return entry
       }
     }
   })

@@ -25,14 +25,11 @@ const send = (client: Client.Client, command: string, args: ReadonlyArray<string
 
 const sendShared = ({ client, line }: Connection, command: string, args: ReadonlyArray<string>) =>
   Effect.callback<unknown, RedisError>((resume) => {
-    const waiting = line.send(
+    line.send(
       () => call(client, command, args),
       (reply) => resume(Effect.succeed(reply)),
       (error) => resume(Effect.fail(toRedisError(error)))
     )
-    return Effect.sync(() => {
-      waiting.over = true
-    })
   })
 
 export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"], never, Scope.Scope> => {

@@ -95,7 +95,6 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
       Effect.mapError((error) => fromResourceError(name, error))
     )
 
-  /** Waits for the reply. A caller that is interrupted leaves at once and counts as neither good nor bad. */
   const run = <A, B>(
     name: Name,
     send: (connection: Connection) => Promise<A>,
@@ -108,20 +107,22 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
       }
       const current = known
       const operation = operations[name]
-      const waiting = current.line.send(
+      // What is counted is counted by the caller's fiber: one that was interrupted is no longer there to do it.
+      current.line.send(
         () => send(current),
         (reply, millis) => {
-          operation.record(true, millis)
-          resume(Effect.succeed(done(reply)))
+          resume(Effect.sync(() => {
+            operation.record(true, millis)
+            return done(reply)
+          }))
         },
         (error, millis) => {
-          operation.record(false, millis)
-          resume(Effect.fail(toCacheError(name, error, current.plan)))
+          resume(Effect.suspend(() => {
+            operation.record(false, millis)
+            return Effect.fail(toCacheError(name, error, current.plan))
+          }))
         }
       )
-      return Effect.sync(() => {
-        waiting.over = true
-      })
     })
 
   const counted = (value: string | null): Option.Option<string> => {

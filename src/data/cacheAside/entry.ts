@@ -114,11 +114,7 @@ export const decide = <A, E>(
   return now < entry.errorUntil && now < retryAt ? "stale" : "load"
 }
 
-/** May it be served to a caller whose load failed or is slow? */
-export const servesErrors = <A, E>(entry: Entry<A, E>, now: number): boolean =>
-  entry.kind !== "failure" && now < Math.max(entry.errorUntil, entry.freshUntil)
-
-/** Is it of no more use to anybody? */
+/** May it not be served to anybody any more, not even if a load fails? */
 export const isGone = <A, E>(entry: Entry<A, E>, now: number): boolean =>
   now >= entry.freshUntil && now >= entry.staleUntil && now >= entry.errorUntil
 

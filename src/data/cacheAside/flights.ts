@@ -9,16 +9,39 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 import { monotonicMillis, sleepAtLeast } from "../../resilience/internal/monotonic.ts"
-import type { Entry } from "./entry.ts"
+import { type Entry, isGone } from "./entry.ts"
 import type { LoadTimeoutError } from "./errors.ts"
+import type { Found } from "./Store.ts"
 import type { Invalidation } from "./target.ts"
+
+/** How a flight begins. */
+export interface How<A, E> {
+  /** Does it go on when nobody waits? */
+  readonly background: boolean
+  /** Does it load whatever the shared store holds? */
+  readonly always: boolean
+  /** The older value, if there is one. */
+  readonly fallback: Entry<A, E> | undefined
+  /** Is `fallback` known to be the latest of the shared store? */
+  readonly seen: boolean
+  /** What a batch has read for it. */
+  readonly prefetched?: Prefetched | undefined
+}
+
+/** An entry of the shared store that was read for several keys at once. */
+export interface Prefetched {
+  readonly found: Found | undefined
+  /** Monotonic milliseconds before it was read. */
+  readonly at: number
+  /** Version of the cache before it was read. */
+  readonly version: number
+}
 
 export interface Flight<A, E> {
   readonly key: string
   /** The version of the cache when it began. */
   readonly version: number
-  /** Does it load whatever the store holds? */
-  readonly always: boolean
+  readonly how: How<A, E>
   /** What those who `get` receive: perhaps an older value, before the load has ended. */
   answer: Deferred.Deferred<Option.Option<A>, E | LoadTimeoutError>
   /** What the load gave. */
@@ -55,7 +78,7 @@ export class Flights<A, E> {
   /** Those that can be joined. */
   readonly joinable = new Map<string, Flight<A, E>>()
   readonly hooks: Hooks<A, E>
-  #version = 0
+  version = 0
   readonly #live = new Set<Flight<A, E>>()
   /** The version of the last invalidation, for tags that were invalidated while loads ran. */
   readonly #tags = new Map<string, number>()
@@ -69,14 +92,11 @@ export class Flights<A, E> {
   }
 
   /** Begins a load that nobody waits for yet. */
-  start(
-    key: string,
-    how: { readonly background: boolean; readonly always: boolean; readonly fallback: Entry<A, E> | undefined }
-  ): Flight<A, E> {
+  start(key: string, how: How<A, E>): Flight<A, E> {
     const flight: Flight<A, E> = {
       key,
-      version: this.#version,
-      always: how.always,
+      version: this.version,
+      how,
       answer: Deferred.makeUnsafe(),
       outcome: Deferred.makeUnsafe(),
       source: "load",
@@ -93,7 +113,7 @@ export class Flights<A, E> {
     this.#live.add(flight)
     flight.fiber = this.hooks.run(this.hooks.program(flight))
     // Most often it has not ended; a load that needs no waiting needs no timer.
-    if (!flight.ended && this.hooks.hardTimeout < Infinity || this.hooks.softTimeout < Infinity) {
+    if (!flight.ended && (this.hooks.hardTimeout < Infinity || this.hooks.softTimeout < Infinity)) {
       const timer = this.hooks.run(this.#timeouts(flight))
       if (flight.ended) timer.interruptUnsafe()
       else flight.timer = timer
@@ -132,14 +152,14 @@ export class Flights<A, E> {
         Effect.withFiber((fiber) => {
           const flight = find(monotonicMillis(fiber))
           flight.waiters++
-          const joined = this.#version
+          const joined = this.version
           return Effect.onExitPrimitive(
             restore(Deferred.await(outcome ? flight.outcome : flight.answer)),
             (exit) => {
+              const served = exit._tag === "Success" || flight.ended
               this.#leave(flight)
-              // A flight that goes on may have answered with an older value; that is no less true now.
               again = exit._tag === "Success" && flight.late && joined > flight.version
-              if (!again && (exit._tag === "Success" || flight.ended)) onDone(flight)
+              if (served && !again) onDone(flight)
               return undefined
             },
             true
@@ -173,33 +193,55 @@ export class Flights<A, E> {
     Deferred.doneUnsafe(flight.outcome, exit)
   }
 
-  /** Gives those who wait an older value, while the load goes on. */
-  answerStale(flight: Flight<A, E>, entry: Entry<A, E>): void {
+  /** Gives those who wait an older value, or one that will soon be old, while the load goes on. */
+  answer(flight: Flight<A, E>, entry: Entry<A, E>, source: "store" | "stale"): void {
     flight.background = true
     if (Deferred.isDoneUnsafe(flight.answer)) return
-    flight.source = "stale"
+    flight.source = source
     flight.fallback = entry
     Deferred.doneUnsafe(flight.answer, entry.exit)
   }
 
-  /** For those who come later: what was true for others is too old for them. */
-  reopen(flight: Flight<A, E>): void {
-    flight.answer = Deferred.makeUnsafe()
-    flight.source = "load"
+  /** Does nobody wait for the load? */
+  isIdle(flight: Flight<A, E>): boolean {
+    return flight.waiters === 0 || Deferred.isDoneUnsafe(flight.answer) && !flight.how.always
+  }
+
+  /** The flight that a caller may join who comes now, if there is one. */
+  find(key: string, now: number): Flight<A, E> | undefined {
+    const flight = this.joinable.get(key)
+    // What others were answered with may be too old for this caller.
+    if (flight !== undefined && flight.source !== "load" && this.fallback(flight, now) === undefined) {
+      flight.answer = Deferred.makeUnsafe()
+      flight.source = "load"
+    }
+    return flight
+  }
+
+  /** The older value, if it may still be served. */
+  fallback(flight: Flight<A, E>, now: number): Entry<A, E> | undefined {
+    const entry = flight.fallback
+    if (entry === undefined || flight.detached || isGone(entry, now) || this.isLate(flight, entry.tags)) return undefined
+    return entry
+  }
+
+  /** Nobody joins it any more, and what it brings is not kept. */
+  detach(flight: Flight<A, E>): void {
+    flight.detached = true
+    if (this.joinable.get(flight.key) === flight) this.joinable.delete(flight.key)
   }
 
   invalidate({ kind, of }: Invalidation): void {
-    this.#version++
+    this.version++
     if (this.#live.size === 0) return
     if (kind === "tag") {
-      this.#tags.set(of, this.#version)
+      this.#tags.set(of, this.version)
       if (this.#tags.size <= maxTags) return
       this.#tags.clear()
     }
     for (const flight of this.#live) {
       if (kind === "key" ? flight.key === of : kind !== "prefix" || flight.key.startsWith(of)) {
-        flight.detached = true
-        if (this.joinable.get(flight.key) === flight) this.joinable.delete(flight.key)
+        this.detach(flight)
       }
     }
   }

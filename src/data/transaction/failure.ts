@@ -96,3 +96,15 @@ export const labelOfCause = (cause: Cause.Cause<unknown>): string => {
   if (reason === undefined) return "Interrupted"
   return label(Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined)
 }
+
+/**
+ * Whether a failure of COMMIT is the server's word that nothing was committed. A lost connection is not, nor is an
+ * answer that the driver did not understand.
+ */
+export const deniesCommit = (error: SqlError): boolean => {
+  if (kindOf(error) === "ConnectionLost") return false
+  const { reason } = error
+  if (reason._tag !== "UnknownError" || reason.operation === "commit") return true
+  const code = codeOf(error)
+  return code !== undefined && /^(?=.*\d)[0-9A-Z]{5}$/.test(code)
+}

@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
@@ -68,18 +69,15 @@ export class Observed implements Connection {
     })
   }
 
-  // A failure in the very turn in which COMMIT was handed to the driver cannot be an answer of the server, nor of the
-  // network: the driver knew already that the connection is dead.
+  // A failure in the very step in which COMMIT was handed to the driver cannot be an answer of the server, nor of the
+  // network: the driver knew already that the connection is dead. A fiber of its own shows whether anything was waited for.
   private sending<A>(commit: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    return Effect.suspend(() => {
-      let turn = true
-      queueMicrotask(() => {
-        turn = false
-      })
-      return Effect.onExitPrimitive(commit, (exit) => {
-        if (turn && Exit.isFailure(exit)) this.journal.commitUnsent = true
-        return undefined
-      })
+    return Effect.withFiber((fiber) => {
+      const child = Effect.runForkWith(fiber.context)(commit)
+      const exit = child.pollUnsafe()
+      if (exit === undefined) return Fiber.join(child)
+      if (Exit.isFailure(exit)) this.journal.commitUnsent = true
+      return exit
     })
   }
 

@@ -80,7 +80,7 @@ export const addHook = <R>(
 
 /** A context without the transaction of this client. */
 export const outside = (context: Context.Context<never>, client: Open["client"]): Context.Context<never> =>
-  Context.add(Context.omit(client)(context), CurrentTransaction, undefined) as Context.Context<never>
+  Context.omit(client)(context) as Context.Context<never>
 
 /** Runs the hooks that the outcome calls for, in the order in which they were registered. One that dies is reported. */
 export const runHooks = (open: Open, outcome: "committed" | "rolledBack"): Effect.Effect<void> => {

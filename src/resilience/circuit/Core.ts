@@ -84,18 +84,17 @@ export class Core implements Driver {
     classify: Outcome.Classify<A, E> = this.options.classify
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
     return Effect.withFiber((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
-      const generation = this.enter(key, fiber)
+      const generation = this.enter(key)
       if (generation < 0) return this.runNotClosed(key, self, classify, fiber)
       const startedAt = this.startTime(fiber)
       return Effect.onExitPrimitive(self, (exit) => this.leave(key, generation, startedAt, exit, classify, fiber), true)
     })
   }
 
-  enter(key: string, fiber: AnyFiber): number {
+  enter(key: string): number {
     const circuit = this.cells.get(key, unknownTime)
     if (circuit._tag !== "Closed") return -1
-    const { generation, recovery } = circuit
-    return recovery === undefined || !recovery.ramping || this.rampAdmits(recovery, fiber) ? generation : -1
+    return circuit.recovery === undefined || !circuit.recovery.ramping ? circuit.generation : -1
   }
 
   startTime(fiber: AnyFiber): number {
@@ -170,7 +169,14 @@ export class Core implements Driver {
     fiber: AnyFiber
   ): Effect.Effect<A, E | CircuitBreakerOpenError, R> {
     const circuit = this.cells.get(key, unknownTime)
-    if (circuit._tag === "Closed") return this.reject(key, "RampingUp", undefined)
+    if (circuit._tag === "Closed") {
+      const { generation, recovery } = circuit
+      if (recovery !== undefined && recovery.ramping && !this.rampAdmits(recovery, fiber)) {
+        return this.reject(key, "RampingUp", undefined)
+      }
+      const startedAt = this.startTime(fiber)
+      return Effect.onExitPrimitive(self, (exit) => this.leave(key, generation, startedAt, exit, classify, fiber), true)
+    }
     if (circuit._tag === "Manual") {
       if (circuit.mode === "Disabled") return self
       if (circuit.mode === "ForcedOpen") return this.reject(key, "ForcedOpen", undefined)

@@ -68,9 +68,10 @@ export interface Driver {
   ) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
   /**
    * For a policy that runs several strategies in one pass: the generation of a call that the closed circuit admits, to be
-   * given to `leave` with the call's exit. Negative when anything but that is the case: then go on with `runNotClosed`.
+   * given to `leave` with the call's exit. Negative when anything but that is the case (a circuit that ramps up
+   * included): then go on with `run` or `runNotClosed`. Asking changes nothing.
    */
-  readonly enter: (key: string, fiber: AnyFiber) => number
+  readonly enter: (key: string) => number
   readonly runNotClosed: <A, E, R>(
     key: string,
     self: Effect.Effect<A, E, R>,

@@ -6,7 +6,7 @@ import { remainingMillis } from "../internal/deadline.ts"
 import type { Algorithm } from "./Algorithm.ts"
 import { RateLimitExceededError, type Reason } from "./errors.ts"
 import { nowMicros } from "./memory.ts"
-import type { Source, SourcedAnswer } from "./sources.ts"
+import { fromMemory, type Source, type SourcedAnswer } from "./sources.ts"
 import type { Answer } from "./Store.ts"
 import { WaitingLine } from "./waiting.ts"
 
@@ -65,9 +65,21 @@ export class Limiter<E> {
         this.admitted++
         return self
       }
-      const answer: Answer = memory.look(call.key, now, call.cost)
-      return Effect.flatMap(this.orWait(fiber, call, answer, wait), () => self)
+      const answer = memory.look(call.key, now, call.cost)
+      const refusal = this.refusal(fiber, call, answer)
+      return refusal === undefined
+        ? Effect.flatMap(this.wait(fiber, call, answer, wait), () => self)
+        : Effect.fail(refusal)
     })
+  }
+
+  /** For a policy: takes the cost if that can be done at once and in memory. False when it can not. */
+  tryTake(fiber: Fiber.Fiber<unknown, unknown>, call: Call): boolean {
+    const { memory } = this.source
+    if (memory === undefined || this.line.has(call.key)) return false
+    if (memory.tryTake(call.key, nowMicros(fiber), call.cost) > 0) return false
+    this.admitted++
+    return true
   }
 
   consume(call: Call): Effect.Effect<Grant<E>, E | RateLimitExceededError> {
@@ -81,7 +93,7 @@ export class Limiter<E> {
       const answer = memory.look(call.key, now, call.cost)
       if (wait > 0) return Effect.map(this.orWait(fiber, call, answer, wait), grant)
       this.admitted++
-      return Effect.succeed(grant({ ...answer, wait, from: "memory" }))
+      return Effect.succeed(grant(fromMemory(answer, 0)))
     })
   }
 
@@ -115,7 +127,9 @@ export class Limiter<E> {
 
   private acquire(call: Call): Effect.Effect<SourcedAnswer, E | RateLimitExceededError> {
     return Effect.withFiber((fiber): Effect.Effect<SourcedAnswer, E | RateLimitExceededError> => {
-      if (call.cost > this.algorithm.capacity) return this.refuse(call, "never", Infinity)
+      if (call.cost > this.algorithm.capacity) {
+        return Effect.fail(this.error(call, "never", Infinity, undefined))
+      }
       if (this.line.has(call.key)) {
         const wait = this.line.estimate(call.key, nowMicros(fiber), call.cost)
         return this.orWait(fiber, call, { wait, remaining: 0, reset: wait, at: 0 }, 0)
@@ -128,19 +142,28 @@ export class Limiter<E> {
     })
   }
 
+  // What speaks against the call from the start.
+  private refusal(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    call: Call,
+    answer: Answer
+  ): RateLimitExceededError | undefined {
+    if (call.cost > this.algorithm.capacity) return this.error(call, "never", Infinity, answer)
+    if (call.maxWaitMillis === 0) return this.error(call, "limited", answer.wait, answer)
+    const waitMillis = answer.wait / 1000
+    if (waitMillis > call.maxWaitMillis) return this.error(call, "wait-too-long", answer.wait, answer)
+    if (waitMillis >= remainingMillis(fiber)) return this.error(call, "deadline", answer.wait, answer)
+    return undefined
+  }
+
   // `asked` is how long to sleep if the call is first in line: 0 where the source was not asked.
-  private orWait(
+  private wait(
     fiber: Fiber.Fiber<unknown, unknown>,
     call: Call,
     answer: Answer,
     asked: number
   ): Effect.Effect<SourcedAnswer, E | RateLimitExceededError> {
-    if (call.cost > this.algorithm.capacity) return this.refuse(call, "never", Infinity, answer)
-    if (call.maxWaitMillis === 0) return this.refuse(call, "limited", answer.wait, answer)
     const left = remainingMillis(fiber)
-    const waitMillis = answer.wait / 1000
-    if (waitMillis > call.maxWaitMillis) return this.refuse(call, "wait-too-long", answer.wait, answer)
-    if (waitMillis >= left) return this.refuse(call, "deadline", answer.wait, answer)
     const byDeadline = left < call.maxWaitMillis
     const admitted = this.line.wait(
       {
@@ -161,8 +184,14 @@ export class Limiter<E> {
     })
   }
 
-  private refuse(call: Call, reason: Reason, wait: number, answer?: Answer) {
-    return Effect.fail(this.error(call, reason, wait, answer))
+  private orWait(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    call: Call,
+    answer: Answer,
+    asked: number
+  ): Effect.Effect<SourcedAnswer, E | RateLimitExceededError> {
+    const refusal = this.refusal(fiber, call, answer)
+    return refusal === undefined ? this.wait(fiber, call, answer, asked) : Effect.fail(refusal)
   }
 
   private error(call: Call, reason: Reason, wait: number, answer: Answer | undefined): RateLimitExceededError {
@@ -175,20 +204,21 @@ export class Limiter<E> {
       window: this.window,
       remaining: answer?.remaining ?? 0,
       resetAfter: millis(answer?.reset ?? 0),
-      ...(call.key === "" ? undefined : { key: call.key }),
-      ...(wait === Infinity ? undefined : { retryAfter: millis(wait) })
+      key: call.key === "" ? undefined : call.key,
+      retryAfter: wait === Infinity ? undefined : millis(wait)
     })
   }
 }
 
 /** Where a caller stands. */
 export class Standing {
-  readonly allowed: boolean
-  readonly limit: number
-  readonly window: Duration.Duration
-  readonly remaining: number
-  readonly resetAfter: Duration.Duration
-  readonly retryAfter: Duration.Duration
+  // Only declared: fields that are defined and then assigned cost 1 us an object.
+  declare readonly allowed: boolean
+  declare readonly limit: number
+  declare readonly window: Duration.Duration
+  declare readonly remaining: number
+  declare readonly resetAfter: Duration.Duration
+  declare readonly retryAfter: Duration.Duration
 
   constructor(
     limiter: { readonly algorithm: Algorithm; readonly window: Duration.Duration },
@@ -206,25 +236,20 @@ export class Standing {
 
 /** What a call took, until it is given back. */
 export class Grant<E> extends Standing {
-  readonly cost: number
-  readonly #limiter: Limiter<E>
-  readonly #call: Call
-  readonly #answer: SourcedAnswer
-  #open = true
+  declare readonly cost: number
+  #taken: { readonly limiter: Limiter<E>; readonly call: Call; readonly answer: SourcedAnswer } | undefined
 
   constructor(limiter: Limiter<E>, call: Call, answer: SourcedAnswer) {
     super(limiter, answer)
     this.cost = call.cost
-    this.#limiter = limiter
-    this.#call = call
-    this.#answer = answer
+    this.#taken = { limiter, call, answer }
   }
 
   refund(): Effect.Effect<void, E> {
     return Effect.suspend(() => {
-      if (!this.#open) return Effect.void
-      this.#open = false
-      return this.#limiter.refund(this.#call, this.#answer)
+      const taken = this.#taken
+      this.#taken = undefined
+      return taken === undefined ? Effect.void : taken.limiter.refund(taken.call, taken.answer)
     })
   }
 }

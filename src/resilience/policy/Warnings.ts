@@ -70,8 +70,9 @@ export const warningsOf = (parts: Parts): ReadonlyArray<Warning> => {
   if (last >= 0 && last < answers.length - 1) {
     warn("fallback-unreachable", ["fallback"], `no fallback after "${answers[last]!.name}" is ever tried`)
   }
-  if (!Number.isFinite(attempt) && !Number.isFinite(total)) {
-    warn("no-time-limit", ["timeout"], "neither timeout nor deadline: a call that hangs is never given up")
+  const held = (["retry", "bulkhead", "circuitBreaker"] as const).filter((kind) => parts[kind] !== undefined)
+  if (held.length > 0 && !Number.isFinite(attempt) && !Number.isFinite(total)) {
+    warn("no-time-limit", held, "neither timeout nor deadline: a call that hangs is never given up")
   }
   if (retry !== undefined && !parts.repeatable) {
     warn(

@@ -12,6 +12,7 @@ import { type Operation, track } from "../../observability/Status.ts"
 import type { Handle } from "../ManagedResource.ts"
 import type { ResourceError } from "../ResourceError.ts"
 import { asSqlError } from "./errors.ts"
+import { CurrentBegin } from "./hooks.ts"
 
 /** One generation's way to its connections. */
 export interface Connections {
@@ -82,10 +83,15 @@ export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect)
     Effect.flatMap((connections) => connections.reserve),
     Effect.map((connection) => new Recorded(connection, query))
   )
+  const transactionAcquirer: Acquirer = Effect.flatMap(
+    acquirer,
+    (connection) =>
+      Effect.withFiber((fiber) => Effect.succeed(fiber.getRef(CurrentBegin)?.around(connection) ?? connection))
+  )
   return SqlClient.make({
     acquirer,
     borrower: borrower as Borrower,
-    transactionAcquirer: acquirer,
+    transactionAcquirer,
     compiler: dialect.compiler,
     driver: dialect.driver,
     spanAttributes: dialect.spanAttributes,

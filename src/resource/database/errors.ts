@@ -6,7 +6,7 @@ import { ResourceError } from "../ResourceError.ts"
 
 /** No connection could be had from the pool. See `Database.PoolExhaustedError`. */
 export class PoolExhaustedError extends Stackless.Class("PoolExhaustedError")<{
-  readonly reason: "AcquireTimeout" | "TooManyWaiting" | "Closed"
+  readonly reason: "AcquireTimeout" | "TooManyWaiting" | "WouldDeadlock" | "Closed"
   readonly inUse: number
   readonly waiting: number
   readonly maxConnections: number
@@ -20,6 +20,8 @@ export class PoolExhaustedError extends Stackless.Class("PoolExhaustedError")<{
         return `no database connection was free within ${this.waited} ms (${this.inUse} of ${this.maxConnections} in use, ${this.waiting} waiting)`
       case "TooManyWaiting":
         return `all ${this.maxConnections} database connections are in use and ${this.waiting} callers wait already (at most ${this.maxWaiting})`
+      case "WouldDeadlock":
+        return `all ${this.maxConnections} database connections are in use, and a transaction inside another does not wait for one`
       case "Closed":
         return "the database connection was closed while waiting for it"
     }

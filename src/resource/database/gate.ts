@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { PoolExhaustedError } from "./errors.ts"
+import { CurrentBegin } from "./hooks.ts"
 
 export interface Limits {
   readonly maxConnections: number
@@ -96,7 +97,10 @@ export const make = (limits: Limits): Gate => {
         inside++
         return Effect.void
       }
-      return queue.size >= limits.maxWaiting ? refuse("TooManyWaiting") : wait(restore)
+      if (queue.size >= limits.maxWaiting) return refuse("TooManyWaiting")
+      return Effect.withFiber((fiber) =>
+        fiber.getRef(CurrentBegin)?.impatient === true ? refuse("WouldDeadlock") : wait(restore)
+      )
     })
 
   return {
