@@ -1,6 +1,6 @@
 /** A suite as a picture: one bar a case, its line the smallest and largest round. */
 import { figure, times } from "./format.ts"
-import { type Result, type Spread } from "./statistics.ts"
+import type { Result, Spread } from "./statistics.ts"
 import type { Metric } from "./Suite.ts"
 
 const width = 860

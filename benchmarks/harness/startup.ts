@@ -62,7 +62,13 @@ export const wholeCommand = (
 })
 
 /** The start alone, in this process; stopping is not counted. */
-export const within = (group: string, name: string, role: Role, start: Start, servers: Target["servers"]): SampleCase => ({
+export const within = (
+  group: string,
+  name: string,
+  role: Role,
+  start: Start,
+  servers: Target["servers"]
+): SampleCase => ({
   group,
   name,
   role,

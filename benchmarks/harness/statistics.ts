@@ -66,7 +66,9 @@ const ratio = (a: Measured, b: Measured | undefined, metric: Metric): number | n
   const over = figures(a, metric)
   const under = figures(b, metric)
   const least = metric === "bytes" ? 1 : 0
-  const pairs = over.slice(0, under.length).flatMap((value, round) => under[round]! > least ? [value / under[round]!] : [])
+  const pairs = over.slice(0, under.length).flatMap((value, round) =>
+    under[round]! > least ? [value / under[round]!] : []
+  )
   return pairs.length === 0 ? null : median(pairs)
 }
 

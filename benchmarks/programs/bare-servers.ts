@@ -33,7 +33,11 @@ export const start: Start = async ({ folder, servers }) => {
   const client = new Redis({ ...redis, lazyConnect: true })
   await client.connect()
   await client.ping()
-  const [, found] = await Promise.all([client.set("probe", "1", "PX", 10_000), client.get("probe"), client.del("probe")])
+  const [, found] = await Promise.all([
+    client.set("probe", "1", "PX", 10_000),
+    client.get("probe"),
+    client.del("probe")
+  ])
   if (found !== "1") throw new Error("read back differently")
 
   const scope = Scope.makeUnsafe()

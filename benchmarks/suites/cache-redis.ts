@@ -35,7 +35,8 @@ const groups = {
 }
 
 export const suite: Suite = {
-  about: "`get` of a key that is there, on a real Redis at the loopback address. Beside ours, which times out, counts and " +
+  about:
+    "`get` of a key that is there, on a real Redis at the loopback address. Beside ours, which times out, counts and " +
     "records each command: bare ioredis, with `JSON.parse` where ours decodes with a schema.",
   metric: "wall",
   goals: Object.values(groups).map((group) => ({ group, ratio: 1.1 })),
@@ -62,7 +63,11 @@ export const suite: Suite = {
         raw.promise("ioredis, with a time-out", "peer", () => careful.get("text")),
         raw.effect("ioredis in Effect.promise", "peer", () => Effect.promise(() => bare.get("text"))),
         typed.effect("seaworthy", "ours", () => orders.get("1")),
-        typed.promise("ioredis and JSON.parse", "floor", async () => JSON.parse((await bare.get("order:1"))!) as unknown)
+        typed.promise(
+          "ioredis and JSON.parse",
+          "floor",
+          async () => JSON.parse((await bare.get("order:1"))!) as unknown
+        )
       ]
     }
     return {

@@ -66,7 +66,13 @@ process.stdout.write(JSON.stringify({ wallNanos, cpuNanos: (system + user) * 100
 process.exit(0)
 `
 
-const importing = (group: string, name: string, role: "ours" | "floor", script: string, bytes?: number): SampleCase => ({
+const importing = (
+  group: string,
+  name: string,
+  role: "ours" | "floor",
+  script: string,
+  bytes?: number
+): SampleCase => ({
   group,
   name,
   role,
@@ -77,7 +83,8 @@ const importing = (group: string, name: string, role: "ours" | "floor", script: 
 })
 
 export const suite: Suite = {
-  about: "The import of each built entry point in a process of its own, beside the import of just the modules of Effect, " +
+  about:
+    "The import of each built entry point in a process of its own, beside the import of just the modules of Effect, " +
     "Node and the drivers that it loads. Sizes are of a bundle with Effect inside and drivers outside, by esbuild.",
   metric: "wall",
   bytesTitle: "minified, gzipped",

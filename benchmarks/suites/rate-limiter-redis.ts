@@ -19,7 +19,8 @@ const groups = { one: "one after the other", many: "64 at once" }
 const plenty = { limit: 100_000_000, window: "1 hour" } as const
 
 export const suite: Suite = {
-  about: "`consume` that is admitted, on a real Redis at the loopback address. rate-limiter-flexible counts in fixed windows; " +
+  about:
+    "`consume` that is admitted, on a real Redis at the loopback address. rate-limiter-flexible counts in fixed windows; " +
     "ours takes the time of the server.",
   metric: "wall",
   goals: Object.values(groups).map((group) => ({ group, against: "rate-limiter-flexible", ratio: 1 })),
@@ -48,8 +49,11 @@ export const suite: Suite = {
       return [
         effect("seaworthy fixedWindow", "ours", () => RateLimiter.consume(fixed)),
         effect("seaworthy tokenBucket", "ours", () => RateLimiter.consume(bucket)),
-        effect("effect token bucket", "peer", () =>
-          effects.consume({ ...plenty, algorithm: "token-bucket", key: "key" })),
+        effect(
+          "effect token bucket",
+          "peer",
+          () => effects.consume({ ...plenty, algorithm: "token-bucket", key: "key" })
+        ),
         promise("rate-limiter-flexible", "peer", () => flexible.consume("key"))
       ]
     }

@@ -9,7 +9,8 @@ import type { Target } from "../programs/target.ts"
 const groups = { process: "process, from its start", within: "within a process" }
 
 export const suite: Suite = {
-  about: "Filesystem, then a real Redis, then a real Postgres, until all are ready: directories made, probe file written and " +
+  about:
+    "Filesystem, then a real Redis, then a real Postgres, until all are ready: directories made, probe file written and " +
     "read, connections open, a value set and read, a transaction written, read and rolled back. Beside a script that does " +
     "the same on the bare clients (`benchmarks/programs`), without phases, time-outs, retries, monitoring or status.",
   metric: "wall",

@@ -167,18 +167,22 @@ export interface BatchOptions<R = never> extends Options<R> {
  * @category combinators
  * @since 0.1.0
  */
-export const batch = <A, E, R, R2 = never>(
-  statements: Iterable<Effect.Effect<A, E, R>>,
+export const batch = <Statement extends Effect.Effect<unknown, unknown, unknown>, R2 = never>(
+  statements: Iterable<Statement>,
   options: BatchOptions<R2> = {}
-): Effect.Effect<Array<A>, E | SqlError | TransactionError, R | R2 | SqlClient> => {
+): Effect.Effect<
+  Array<Effect.Success<Statement>>,
+  Effect.Error<Statement> | SqlError | TransactionError,
+  Effect.Services<Statement> | R2 | SqlClient
+> => {
   const size = options.size === undefined ? Infinity : integerAtLeast("size", 1, options.size)
   const plan = compile(Demand.check, options as Options<unknown>)
   return Effect.suspend(() => {
     const all = Array.from(statements)
-    const parts: Array<Array<Effect.Effect<A, E, R>>> = []
+    const parts: Array<Array<Statement>> = []
     for (let at = 0; at < all.length; at += size) parts.push(all.slice(at, at + size))
-    return Effect.map(Effect.forEach(parts, (part) => apply(Effect.all(part), plan)), (results) => results.flat())
-  })
+    return Effect.map(Effect.forEach(parts, (part) => apply(Effect.all(part), plan)), (results) => results.flat(1))
+  }) as never
 }
 
 /**

@@ -9,7 +9,7 @@ import * as Servers from "../support/Servers.ts"
 import { folderWith } from "./migrationSuite.ts"
 
 const fixture = fileURLToPath(new URL("./startsDatabase.fixture.ts", import.meta.url))
-const bound = { within: "60 seconds" } as const
+const bound = { within: "2 minutes" } as const
 
 Servers.describeWith(["postgres"], "Migrations by several processes", () => {
   const world = Effect.gen(function*() {
@@ -53,7 +53,7 @@ Servers.describeWith(["postgres"], "Migrations by several processes", () => {
       assert.deepStrictEqual(yield* query("SELECT n FROM boats ORDER BY n"), [{ n: 1 }, { n: 2 }])
       assert.deepStrictEqual(yield* query("SELECT id FROM seaworthy_migrations ORDER BY id"), [{ id: 1 }, { id: 2 }])
       assert.deepStrictEqual(yield* query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"), [])
-    }), 120_000)
+    }), 300_000)
 
   it.live(
     "of which one is killed halfway leave nothing half done, and the next one finishes",
@@ -88,6 +88,6 @@ Servers.describeWith(["postgres"], "Migrations by several processes", () => {
         )
         assert.deepStrictEqual(yield* query("SELECT to_regclass('captains')::text AS two"), [{ two: "captains" }])
       }),
-    120_000
+    300_000
   )
 })

@@ -6,7 +6,7 @@ import { spawnCommand } from "../support/Command.ts"
 import { temporaryFolder } from "../support/Servers.ts"
 
 const fixture = fileURLToPath(new URL("./startsDatabase.fixture.ts", import.meta.url))
-const bound = { within: "90 seconds" } as const
+const bound = { within: "4 minutes" } as const
 
 describe("The directory of an embedded database", () => {
   it.live(
@@ -31,6 +31,6 @@ describe("The directory of an embedded database", () => {
         const third = yield* start("SELECT name FROM boats")
         assert.strictEqual(yield* third.waitForLine(/^answer|^failed/, bound), "answer [{\"name\":\"Ark\"}]")
       }),
-    300_000
+    900_000
   )
 })

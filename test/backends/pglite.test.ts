@@ -51,7 +51,7 @@ describe("PGlite's directory", () => {
       )
       assert.deepStrictEqual(rows, [{ n: 1 }])
       assert.isFalse(fs.existsSync(`${half}.unfinished`))
-    }), 120_000)
+    }), 300_000)
 
   it.live("that cannot be made is told with the option and what to do", () =>
     Effect.gen(function*() {

@@ -387,7 +387,14 @@ Servers.describeWith(["postgres"], "Postgres", () => {
 
     it.live("is not down because all its connections are in use", () =>
       Effect.scoped(Effect.gen(function*() {
-        const { sql, status } = yield* behindProxy()
+        const { sql, status } = yield* behindProxy({
+          // Patient, so that a busy machine is not taken for a slow database.
+          monitoring: {
+            check_interval: Duration.millis(50),
+            check_timeout: Duration.seconds(10),
+            performance_threshold: Duration.seconds(10)
+          }
+        })
         yield* Effect.all([sql.reserve, sql.reserve])
         const beat = Effect.map(status.get("database"), (node) => node?.heartbeat ?? 0)
         const before = yield* beat

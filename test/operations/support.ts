@@ -3,11 +3,31 @@ import { Effect, type Scope } from "effect"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { build } from "esbuild"
 import { fileURLToPath } from "node:url"
 import { type Command, spawnCommand } from "../support/Command.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-const tsx = path.join(root, "node_modules/tsx/dist/loader.mjs")
+
+/** The command and the fixtures as JavaScript, made once a test file: compiling them at every start costs seconds. */
+const compiled: Effect.Effect<string> = Effect.promise(async () => {
+  const outdir = path.join(root, ".cache", `command-${process.env["VITEST_POOL_ID"] ?? process.pid}`)
+  const fixtures = path.join(root, "test/operations/fixtures")
+  await build({
+    entryPoints: {
+      bin: path.join(root, "src/operations/bin.ts"),
+      ...Object.fromEntries(fs.readdirSync(fixtures).map((file) => [path.parse(file).name, path.join(fixtures, file)]))
+    },
+    outdir,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    packages: "external",
+    logLevel: "error"
+  })
+  return outdir
+}).pipe(Effect.cached, Effect.runSync)
 
 export const folder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "seaworthy-cli-")))),
@@ -29,10 +49,7 @@ export const seaworthy = (
 ): Effect.Effect<Command, never, Scope.Scope> =>
   Effect.gen(function*() {
     const cwd = options?.cwd ?? (yield* folder)
-    const entry = options?.fixture === undefined
-      ? path.join(root, "src/operations/bin.ts")
-      : path.join(root, "test/operations/fixtures", options.fixture)
-    const node = ["--import", tsx, entry, ...args]
+    const node = [path.join(yield* compiled, `${options?.fixture ?? "bin"}.js`), ...args]
     return options?.user === undefined
       ? yield* spawnCommand(node, { cwd, env: { ...options?.env } })
       : yield* spawnCommand(["-u", options.user, "--", process.execPath, ...node], {

@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Status from "../../src/observability/Status.ts"
 import * as Bulkhead from "../../src/resilience/Bulkhead.ts"
@@ -200,19 +199,21 @@ describe("Policy, its strategies", () => {
 
   it.effect("a bad option is a defect that names it", () =>
     Effect.gen(function*() {
-      const messages = yield* Effect.forEach<Effect.Effect<unknown, never, Scope.Scope>, string, never, Scope.Scope>([
-        Policy.make("bad", { timeout: 0 }),
-        Policy.make("bad", { deadline: -1 }),
-        Policy.make("bad", { retry: { times: -1 } }),
-        Policy.make("bad", { bulkhead: { maxConcurrent: 0 } }),
-        Policy.make("bad", { circuitBreaker: { openTime: 0 } }),
-        Policy.make("bad", { hedge: { delay: 1, maxHedges: 0 } })
-      ], (make) =>
-        Effect.map(Effect.exit(make), (exit) => {
+      const named = (options: Policy.Options) =>
+        Effect.map(Effect.exit(Policy.make("bad", options)), (exit) => {
           const reason = Exit.isFailure(exit) ? exit.cause.reasons[0] : undefined
           assert.isTrue(reason?._tag === "Die" && reason.defect instanceof RangeError)
           return reason?._tag === "Die" ? String(reason.defect).split(" ")[1]! : ""
-        }))
+        })
+      const bad: ReadonlyArray<Policy.Options> = [
+        { timeout: 0 },
+        { deadline: -1 },
+        { retry: { times: -1 } },
+        { bulkhead: { maxConcurrent: 0 } },
+        { circuitBreaker: { openTime: 0 } },
+        { hedge: { delay: 1, maxHedges: 0 } }
+      ]
+      const messages = yield* Effect.forEach(bad, named)
       assert.deepStrictEqual(messages, ["timeout", "deadline", "times", "maxConcurrent", "openTime", "maxHedges"])
     }))
 

@@ -50,7 +50,7 @@ export const suite = <E>(
   driver: string
 ): void => {
   const live = backend.pipe(Layer.provideMerge(manualRestart), Layer.provideMerge(StatusModule.layer))
-  layer(live, { excludeTestServices: true, timeout: "2 minutes" })(name, (it) => {
+  layer(live, { excludeTestServices: true, timeout: "5 minutes" })(name, (it) => {
     it.effect("is ready under the id database, with all its phases", () =>
       Effect.gen(function*() {
         const node = yield* (yield* Status).get("database")

@@ -136,7 +136,7 @@ export class Engine<A, E> {
         else if (flight.source === "load") counters.misses.value++
         else {
           counters.hits.value++
-          counters.storeHits.value++
+          if (flight.source === "store") counters.storeHits.value++
         }
       }
     )

@@ -47,7 +47,7 @@ export interface Flight<A, E> {
   /** What the load gave. */
   readonly outcome: Deferred.Deferred<Option.Option<A>, E | LoadTimeoutError>
   /** Where `answer` came from. */
-  source: "load" | "store" | "stale"
+  source: "load" | "store" | "memory" | "stale"
   /** The older value, in case the load fails or is slow. */
   fallback: Entry<A, E> | undefined
   waiters: number

@@ -138,9 +138,8 @@ export const decode = <A, I, E, R>(options: MemoryOptions<A, E, R> | SharedOptio
   const storage = options.storage ?? "memory"
   if (!storages.includes(storage)) throw new RangeError("storage must be \"memory\", \"redis\" or \"two-level\"")
   if (options.name === "") throw new RangeError("name must not be empty")
-  const shared: Partial<SharedOptions<A, I, E, R>> = options.storage === undefined || options.storage === "memory"
-    ? {}
-    : options
+  const shared: Pick<SharedOptions<A, I, E, R>, "lease" | "storeTimeout" | "storeRetry" | "distrustAfter"> =
+    options.storage === "redis" || options.storage === "two-level" ? options : {}
   const errorBackoff = positiveMillis("errorBackoff", options.errorBackoff ?? "1 second")
   const hardTimeout = positiveMillis("hardTimeout", options.hardTimeout ?? "10 seconds")
   const lease = positiveMillis("lease", shared.lease ?? Math.min(3_000, hardTimeout / 2))

@@ -160,10 +160,10 @@ export const run = <A, E, R>(
           Effect.exit(restore(Attempt.run(work, setting, attempt))),
           (exit): Effect.Effect<A, E | Failure, R> => {
             const { ended } = attempt
-            if (ended === undefined) return exit as Exit.Exit<never>
+            if (ended === undefined) return Effect.failCause(Exit.isFailure(exit) ? exit.cause : Cause.empty)
             if (Exit.isFailure(exit)) {
               const outcome = ended._tag === "Committed" ? "committed" : ended._tag === "RolledBack" ? "rolledBack" : "unknown"
-              return Effect.andThen(end(attempt, outcome, "Interrupted"), exit)
+              return Effect.andThen(end(attempt, outcome, "Interrupted"), Effect.failCause(exit.cause))
             }
             switch (ended._tag) {
               case "Committed":

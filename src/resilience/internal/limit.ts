@@ -43,7 +43,18 @@ export const startLimited = <A, E, R, A2, E2, R2>(
 ): Effect.Effect<void> | void => {
   const fiber = Effect.runForkWith(context)(work)
   const done = fiber.pollUnsafe()
-  if (done !== undefined) return resume(done)
+  return done === undefined ? limit(caller, resume, fiber, millis, orElse, grace) : resume(done)
+}
+
+/** The same for work that has just been started, in the same step, and has not ended. */
+export const limit = <A, E, A2, E2, R2>(
+  caller: Fiber.Fiber<unknown, unknown>,
+  resume: (effect: Effect.Effect<A | A2, E | E2, R2>) => void,
+  fiber: Fiber.Fiber<A, E>,
+  millis: number,
+  orElse: () => Effect.Effect<A2, E2, R2>,
+  grace?: Grace | undefined
+): Effect.Effect<void> => {
   let timedOut = false
   const clock = caller.getRef(Clock.Clock)
   let timer: Fiber.Fiber<void> | undefined

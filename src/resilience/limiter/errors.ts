@@ -20,18 +20,36 @@ export type Reason =
  *
  * `retryAfter` is how long until the same cost would be admitted, if nobody else came; it is missing for `never`.
  */
-export class RateLimitExceededError extends Rejection.Class("RateLimitExceededError")<{
-  readonly reason: Reason
+export class RateLimitExceededError extends Rejection.Class("RateLimitExceededError") {
+  declare readonly reason: Reason
   /** What the call would have cost. */
-  readonly cost: number
+  declare readonly cost: number
   /** How many units a window admits. */
-  readonly limit: number
-  readonly window: Duration.Duration
+  declare readonly limit: number
+  declare readonly window: Duration.Duration
   /** Units that are left: less than `cost`, and 0 behind callers that wait. */
-  readonly remaining: number
+  declare readonly remaining: number
   /** How long until the whole limit is there again. */
-  readonly resetAfter: Duration.Duration
-}> {
+  declare readonly resetAfter: Duration.Duration
+
+  constructor(fields: Rejection.Fields & {
+    readonly reason: Reason
+    readonly cost: number
+    readonly limit: number
+    readonly window: Duration.Duration
+    readonly remaining: number
+    readonly resetAfter: Duration.Duration
+  }) {
+    super({ strategy: fields.strategy, key: fields.key, retryAfter: fields.retryAfter })
+    // One by one: a loop over the names takes as long as the rest of a refusal.
+    this.reason = fields.reason
+    this.cost = fields.cost
+    this.limit = fields.limit
+    this.window = fields.window
+    this.remaining = fields.remaining
+    this.resetAfter = fields.resetAfter
+  }
+
   override get message(): string {
     const limit = `rate limit "${this.strategy}" of ${this.limit} in ${Duration.format(this.window)}`
     return this.reason === "never"
