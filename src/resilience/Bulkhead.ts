@@ -41,6 +41,7 @@
  * console.log(await Effect.runPromise(program)) // => 'bulkhead "reports" is full: 1 running, queue of 0'
  * ```
  */
+import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -49,7 +50,6 @@ import * as Layer from "effect/Layer"
 import { IdleKeys } from "./internal/bulkheadKeys.ts"
 import { PermitQueue } from "./internal/bulkheadQueue.ts"
 import { queued, type Refusal } from "./internal/bulkheadWait.ts"
-import { monotonicMillis } from "./internal/monotonic.ts"
 import { integerAtLeast, nonNegativeMillis } from "./internal/options.ts"
 import * as Rejection from "./Rejection.ts"
 
@@ -203,13 +203,18 @@ class Keyed implements KeyedBulkhead {
   readonly keys: IdleKeys<Single>
   maxConcurrent: number
 
-  constructor(config: Config, maxKeys: number, idleMillis: number) {
+  constructor(config: Config, maxKeys: number, idleMillis: number, clock: Clock.Clock) {
     this.config = config
     this.maxConcurrent = config.maxConcurrent
+    let current = clock
     this.keys = new IdleKeys({
       maxKeys,
       idleMillis,
-      now: () => monotonicMillis(Fiber.getCurrent()!),
+      now: () => {
+        // A permit can come back where no fiber runs: then the clock of the last one has to do.
+        current = Fiber.getCurrent()?.getRef(Clock.Clock) ?? current
+        return Number(current.monotonicTimeNanosUnsafe()) / 1_000_000
+      },
       make: (key, onIdle) => new Single(config, this.maxConcurrent, key, onIdle)
     })
   }
@@ -271,11 +276,14 @@ export const layer = <Id>(service: Context.Key<Id, Bulkhead>, options: Options):
  * runs. When all of `maxKeys` are in use, calls of other keys are refused.
  */
 export const keyed = (options: KeyedOptions): Effect.Effect<KeyedBulkhead> =>
-  Effect.sync(() =>
-    new Keyed(
-      decode(options),
-      integerAtLeast("maxKeys", 1, options.maxKeys ?? 10_000),
-      nonNegativeMillis("idleTimeToLive", options.idleTimeToLive ?? "10 minutes")
+  Effect.clockWith((clock) =>
+    Effect.sync(() =>
+      new Keyed(
+        decode(options),
+        integerAtLeast("maxKeys", 1, options.maxKeys ?? 10_000),
+        nonNegativeMillis("idleTimeToLive", options.idleTimeToLive ?? "10 minutes"),
+        clock
+      )
     )
   )
 

@@ -185,6 +185,8 @@ export interface Handle<Connection> {
   readonly use: <A, E, R>(
     f: (connection: Connection) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | ResourceError, R>
+  /** The living connection until the scope closes, for what outlives one effect; release and restart wait for it. */
+  readonly lease: Effect.Effect<Connection, ResourceError, Scope.Scope>
   /** Releases the connection and starts again from the settings. Users wait meanwhile. */
   readonly restart: Effect.Effect<void, ResourceError>
   readonly node: StatusNode

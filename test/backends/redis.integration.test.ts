@@ -15,10 +15,12 @@ import {
   Stream
 } from "effect"
 import { Redis } from "effect/persistence"
+import * as net from "node:net"
 import { inspect } from "node:util"
 import { RedisCache } from "../../src/backends/redis.ts"
 import * as Status from "../../src/observability/Status.ts"
 import * as CacheStore from "../../src/resource/CacheStore.ts"
+import * as Supervisor from "../../src/resource/Supervisor.ts"
 import * as FaultProxy from "../../src/testing/FaultProxy.ts"
 import { cases } from "../resource/cacheStoreSuite.ts"
 import { eventually, pause, timed } from "../support/Live.ts"
@@ -297,6 +299,27 @@ Servers.describeWith(["redis"], "RedisCache on a real server", () => {
         }).pipe(Effect.provideContext(context))
       }).pipe(Effect.scoped))
 
+    it.live("with a supervisor it is started anew, and the same service reaches the new connection", () =>
+      Effect.gen(function*() {
+        const server = yield* Servers.redis()
+        const supervised = layer(server).pipe(Layer.provideMerge(Supervisor.layer({ coolDown: "50 millis" })))
+        const context = yield* Layer.build(supervised)
+        const cache = Context.get(context, store)
+        yield* Effect.gen(function*() {
+          const started = Effect.map(
+            Effect.flatMap(Status.Status, (status) => status.get("cache")),
+            (node) => node?.phases.filter(({ phase }) => phase === "connect").length ?? 0
+          )
+          yield* cache.set("k", "x")
+          yield* server.kill
+          yield* eventually(Effect.map(started, (times) => times >= 2), { what: "it is started again" })
+          yield* server.start
+          yield* becomes("ready", "10 seconds")
+          yield* cache.set("k", "y")
+          assert.deepStrictEqual(yield* cache.get("k"), Option.some("y"))
+        }).pipe(Effect.provideContext(context))
+      }).pipe(Effect.scoped))
+
     it.live("slow, but alive: degraded", () =>
       Effect.gen(function*() {
         const server = yield* Servers.redis()
@@ -489,21 +512,19 @@ const capturedOutput = Effect.acquireRelease(
 /** A server that greets in another protocol. */
 const notRedis = Effect.acquireRelease(
   Effect.callback<Where & { readonly close: () => void }>((resume) => {
-    import("node:net").then(({ createServer }) => {
-      const sockets = new Set<import("node:net").Socket>()
-      const server = createServer((socket) => {
-        sockets.add(socket)
-        socket.on("error", () => {})
-        socket.write("HTTP/1.1 400 Bad Request\r\n\r\n")
-      })
-      server.listen(0, "127.0.0.1", () => {
-        const { port } = server.address() as import("node:net").AddressInfo
-        const close = () => {
-          server.close()
-          for (const socket of sockets) socket.destroy()
-        }
-        resume(Effect.succeed({ host: "127.0.0.1", port, close }))
-      })
+    const sockets = new Set<net.Socket>()
+    const server = net.createServer((socket) => {
+      sockets.add(socket)
+      socket.on("error", () => {})
+      socket.write("HTTP/1.1 400 Bad Request\r\n\r\n")
+    })
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as net.AddressInfo
+      const close = () => {
+        server.close()
+        for (const socket of sockets) socket.destroy()
+      }
+      resume(Effect.succeed({ host: "127.0.0.1", port, close }))
     })
   }),
   ({ close }) => Effect.sync(close)

@@ -49,7 +49,12 @@ describe("How ioredis is told to connect", () => {
   it.effect("sentinels get their own credentials and never those of Redis", () =>
     Effect.gen(function*() {
       const plan = yield* planOf(
-        { mode: "sentinel", nodes: ["s1:26379", "[::1]:26380"], sentinel_name: "main", password: Redacted.make("of redis") },
+        {
+          mode: "sentinel",
+          nodes: ["s1:26379", "[::1]:26380"],
+          sentinel_name: "main",
+          password: Redacted.make("of redis")
+        },
         { sentinelPassword: Redacted.make("of sentinels") }
       )
       const options = Plan.redisOptions(plan, "commands", () => false)
@@ -60,7 +65,11 @@ describe("How ioredis is told to connect", () => {
         sentinelPassword: "of sentinels",
         enableReadyCheck: true
       })
-      const without = Plan.redisOptions({ ...plan, sentinel: { ...plan.sentinel, password: undefined } }, "commands", () => false)
+      const without = Plan.redisOptions(
+        { ...plan, sentinel: { ...plan.sentinel, password: undefined } },
+        "commands",
+        () => false
+      )
       assert.strictEqual("sentinelPassword" in without ? without.sentinelPassword : undefined, undefined)
     }))
 
@@ -76,11 +85,22 @@ describe("How ioredis is told to connect", () => {
 })
 
 describe("What errors of ioredis mean", () => {
-  const error = (message: string, code?: string) => Object.assign(new Error(message), code === undefined ? {} : { code })
+  const error = (message: string, code?: string) =>
+    Object.assign(new Error(message), code === undefined ? {} : { code })
   const table: ReadonlyArray<readonly [Error, reason: string, option: string | undefined, retryable: boolean]> = [
-    [error("WRONGPASS invalid username-password pair or user is disabled."), "PermissionDenied", "cache.password", false],
+    [
+      error("WRONGPASS invalid username-password pair or user is disabled."),
+      "PermissionDenied",
+      "cache.password",
+      false
+    ],
     [error("NOAUTH Authentication required."), "PermissionDenied", "cache.password", false],
-    [error("NOPERM this user has no permissions to run the 'set' command"), "PermissionDenied", "cache.username", false],
+    [
+      error("NOPERM this user has no permissions to run the 'set' command"),
+      "PermissionDenied",
+      "cache.username",
+      false
+    ],
     [error("ERR DB index is out of range"), "ConfigurationInvalid", "cache.db", false],
     [error("MOVED 866 127.0.0.1:7002"), "ConfigurationInvalid", "cache.mode", false],
     [error("ERR This instance has cluster support disabled"), "ConfigurationInvalid", "cache.mode", false],
@@ -103,14 +123,17 @@ describe("What errors of ioredis mean", () => {
   ]
 
   for (const [raw, reason, option, retryable] of table) {
-    it.effect(raw.message === "" ? "ECONNREFUSED on every address of a name" : raw.message, () =>
-      Effect.gen(function*() {
-        const plan = yield* planOf({ host: "redis.test" })
-        const explanation = RedisError.explain(raw, plan)
-        assert.deepStrictEqual([explanation.reason, explanation.option], [reason, option])
-        if (reason !== "Unknown") assert.isDefined(explanation.remedy)
-        assert.strictEqual(RedisError.toCacheError("get", raw, plan).retryable, retryable)
-      }))
+    it.effect(
+      raw.message === "" ? "ECONNREFUSED on every address of a name" : raw.message,
+      () =>
+        Effect.gen(function*() {
+          const plan = yield* planOf({ host: "redis.test" })
+          const explanation = RedisError.explain(raw, plan)
+          assert.deepStrictEqual([explanation.reason, explanation.option], [reason, option])
+          if (reason !== "Unknown") assert.isDefined(explanation.remedy)
+          assert.strictEqual(RedisError.toCacheError("get", raw, plan).retryable, retryable)
+        })
+    )
   }
 
   it.effect("names the option that was really set", () =>
@@ -126,7 +149,10 @@ describe("What errors of ioredis mean", () => {
     Effect.gen(function*() {
       const plan = yield* planOf({ mode: "cluster", nodes: ["a:1"] })
       const inner = Object.assign(error("WRONGPASS invalid"), { command: { name: "auth", args: ["a-secret-word"] } })
-      const failure = RedisError.toFailure(Object.assign(error("Failed to refresh slots cache."), { lastNodeError: inner }), plan)
+      const failure = RedisError.toFailure(
+        Object.assign(error("Failed to refresh slots cache."), { lastNodeError: inner }),
+        plan
+      )
       assert.strictEqual(failure.explanation.reason, "PermissionDenied")
       assert.notProperty(failure.cause, "command")
     }))

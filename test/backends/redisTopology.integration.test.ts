@@ -41,7 +41,9 @@ Servers.describeWith(["redis"], "RedisCache on more than one server", () => {
       const { addresses } = yield* Topology.cluster()
       for (const [index, [name, body]] of cases((ttl) => Effect.andThen(pause(ttl), pause("40 millis"))).entries()) {
         yield* body.pipe(
-          Effect.provide(layer({ mode: "cluster", nodes: addresses, prefix: `${index}:` }, { resource: { monitor: false } })),
+          Effect.provide(
+            layer({ mode: "cluster", nodes: addresses, prefix: `${index}:` }, { resource: { monitor: false } })
+          ),
           Effect.onError(() => Effect.logError(`on a cluster: ${name}`))
         )
       }
@@ -95,7 +97,7 @@ Servers.describeWith(["redis"], "RedisCache on more than one server", () => {
           if (result._tag === "Failure") reasons.add(result.failure.reason)
           slow.push(millis)
         }
-      assert.isBelow(Math.max(...slow), 3_000)
+        assert.isBelow(Math.max(...slow), 3_000)
         for (const reason of reasons) assert.include(["Unavailable", "TimedOut"], reason)
         yield* nodes[2]!.start
         yield* becomes(context, "ready")

@@ -365,6 +365,27 @@ describe("ManagedResource", () => {
         assert.deepStrictEqual(yield* p.events, ["open 11", "work done", "close 11"])
       })))
 
+    it.effect("waits for a lease, and not for one that was given back", () =>
+      withStatus(Effect.gen(function*() {
+        const p = yield* probe()
+        class Use extends Context.Service<Use, ManagedResource.Handle<{ readonly n: number }>>()("test/Use") {}
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(
+          ManagedResource.layer(Use, { ...p.definition, service: (handle) => handle }),
+          scope
+        )
+        const handle = Context.get(context, Use)
+        assert.strictEqual((yield* Effect.scoped(handle.lease)).n, 11)
+        const holder = yield* Scope.make()
+        yield* Scope.provide(handle.lease, holder)
+        const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* p.events, ["open 11"])
+        yield* Scope.close(holder, Exit.void)
+        yield* Fiber.join(closing)
+        assert.deepStrictEqual(yield* p.events, ["open 11", "close 11"])
+      })))
+
     it.effect("a finalizer that hangs is given up on within its budget, and named", () =>
       withStatus(Effect.gen(function*() {
         const p = yield* probe()

@@ -165,7 +165,11 @@ export const make = (handle: Handle<Connection>): CacheStore["Service"] => {
     deleteMany: (keys) =>
       Effect.map(
         inChunks(Array.from(keys), (chunk) =>
-          run("deleteMany", ({ client, plan }) => unlink(client, chunk.map((key) => plan.prefix + key)), (count) => count)),
+          run("deleteMany", ({ client, plan }) =>
+            unlink(
+              client,
+              chunk.map((key) => plan.prefix + key)
+            ), (count) => count)),
         sum
       ),
     clear: (prefix) =>

@@ -32,14 +32,16 @@ export class RateLimitExceededError extends Rejection.Class("RateLimitExceededEr
   /** How long until the whole limit is there again. */
   declare readonly resetAfter: Duration.Duration
 
-  constructor(fields: Rejection.Fields & {
-    readonly reason: Reason
-    readonly cost: number
-    readonly limit: number
-    readonly window: Duration.Duration
-    readonly remaining: number
-    readonly resetAfter: Duration.Duration
-  }) {
+  constructor(
+    fields: Rejection.Fields & {
+      readonly reason: Reason
+      readonly cost: number
+      readonly limit: number
+      readonly window: Duration.Duration
+      readonly remaining: number
+      readonly resetAfter: Duration.Duration
+    }
+  ) {
     super({ strategy: fields.strategy, key: fields.key, retryAfter: fields.retryAfter })
     // One by one: a loop over the names takes as long as the rest of a refusal.
     this.reason = fields.reason

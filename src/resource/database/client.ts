@@ -1,16 +1,12 @@
 // The SqlClient that users hold. It owns no connection: every statement, transaction and stream borrows one from the
 // resource's living generation, so a restart never leaves a dead client behind, and waits for what is under way.
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Compiler } from "effect/sql/Statement"
 import { type Operation, track } from "../../observability/Status.ts"
 import type { Handle } from "../ManagedResource.ts"
-import type { ResourceError } from "../ResourceError.ts"
 import { asSqlError } from "./errors.ts"
 import { CurrentBegin } from "./hooks.ts"
 
@@ -30,27 +26,6 @@ export interface Dialect {
   readonly releaseSavepoint?: ((name: string) => string) | undefined
   readonly commit?: ((connection: Connection) => Effect.Effect<void, SqlError>) | undefined
 }
-
-/**
- * The living connection until the scope closes. `Handle.use` covers one effect, a transaction's or a stream's lease
- * outlives the effect that starts it: a parked fiber holds the place.
- */
-const lease = <C>(handle: Handle<C>): Effect.Effect<C, ResourceError, Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
-      const scope = yield* Effect.scope
-      const held = Deferred.makeUnsafe<C, ResourceError>()
-      const released = Deferred.makeUnsafe<void>()
-      const fiber = yield* Effect.forkDetach(
-        handle.use((connection) => Effect.andThen(Deferred.succeed(held, connection), Deferred.await(released))).pipe(
-          Effect.onExit((exit) => exit._tag === "Failure" ? Deferred.failCause(held, exit.cause) : Effect.void)
-        ),
-        { startImmediately: true }
-      )
-      yield* Scope.addFinalizer(scope, Fiber.interrupt(fiber))
-      return yield* restore(Deferred.await(held))
-    })
-  )
 
 /** Counts every statement into an operation of the resource's node. */
 class Recorded implements Connection {
@@ -79,7 +54,7 @@ export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect)
   const query = handle.node.operation("query")
   const borrower: Borrower = (f) =>
     asSqlError(handle.use((connections) => connections.borrow((connection) => f(new Recorded(connection, query)))))
-  const acquirer: Acquirer = asSqlError(lease(handle)).pipe(
+  const acquirer: Acquirer = asSqlError(handle.lease).pipe(
     Effect.flatMap((connections) => connections.reserve),
     Effect.map((connection) => new Recorded(connection, query))
   )

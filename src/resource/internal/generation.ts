@@ -31,11 +31,22 @@ export const borrow = <Connection, A, E, R>(
   Effect.uninterruptibleMask((restore) => {
     self.borrowers++
     return Effect.onExitPrimitive(restore(Effect.suspend(() => f(self.connection))), () => {
-      self.borrowers--
-      if (self.borrowers === 0 && self.idle !== undefined) Deferred.doneUnsafe(self.idle, Exit.void)
+      giveBack(self)
       return undefined
     }, true)
   })
+
+/** Counts the connection as in use until the scope closes. */
+export const lease = <Connection>(self: Generation<Connection>): Effect.Effect<Connection, never, Scope.Scope> =>
+  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+    self.borrowers++
+    return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => giveBack(self))), self.connection)
+  }))
+
+const giveBack = <Connection>(self: Generation<Connection>): void => {
+  self.borrowers--
+  if (self.borrowers === 0 && self.idle !== undefined) Deferred.doneUnsafe(self.idle, Exit.void)
+}
 
 export type Released = "clean" | "hung" | "failed"
 

@@ -316,6 +316,9 @@ export const make = <Settings, Connection, E, R>(
     const connection: Effect.Effect<Connection, ResourceError> = Effect.suspend(() =>
       cell.current !== undefined ? Effect.succeed(cell.current.connection) : Effect.andThen(absent, connection)
     )
+    const lease: Effect.Effect<Connection, ResourceError, Scope.Scope> = Effect.suspend(() =>
+      cell.current !== undefined ? Generation.lease(cell.current) : Effect.andThen(absent, lease)
+    )
     const use = <A, E2, R2>(
       f: (connection: Connection) => Effect.Effect<A, E2, R2>
     ): Effect.Effect<A, E2 | ResourceError, R2> =>
@@ -340,6 +343,6 @@ export const make = <Settings, Connection, E, R>(
       yield* turn.withPermit(start(announce(), "failed"))
       yield* monitor
     }
-    const handle: Handle<Connection> = { id, connection, use, restart, node }
+    const handle: Handle<Connection> = { id, connection, use, lease, restart, node }
     return handle
   })

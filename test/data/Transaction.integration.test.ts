@@ -1,0 +1,451 @@
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import { SqlClient } from "effect/sql/SqlClient"
+import * as PostgresDatabase from "../../src/backends/PostgresDatabase.ts"
+import * as Transaction from "../../src/data/Transaction.ts"
+import * as StatusModule from "../../src/observability/Status.ts"
+import { PoolExhaustedError } from "../../src/resource/Database.ts"
+import * as FaultProxy from "../../src/testing/FaultProxy.ts"
+import { eventually, timed } from "../support/Live.ts"
+import * as Servers from "../support/Servers.ts"
+import { suite } from "./transactionSuite.ts"
+
+Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
+  const scope = Scope.makeUnsafe()
+  let server: Servers.PostgresServer
+  beforeAll(async () => {
+    server = await Effect.runPromise(
+      Scope.provide(Servers.postgres({ settings: { deadlock_timeout: "100ms" } }), scope)
+    )
+  }, 60_000)
+  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 60_000)
+
+  const options = (more: PostgresDatabase.Options = {}): PostgresDatabase.Options => ({
+    host: server.host,
+    port: server.port,
+    database: server.database,
+    username: server.username,
+    password: Redacted.make(server.password),
+    retry_attempts: 0,
+    ...more
+  })
+  const database = (more?: () => PostgresDatabase.Options) =>
+    Layer.unwrap(Effect.sync(() => PostgresDatabase.layerWith(options(more?.()))))
+
+  /** Asks on a connection of its own, past any proxy. */
+  const admin = (sql: string) =>
+    Effect.scoped(Effect.flatMap(
+      PgConnection.make({
+        host: server.host,
+        port: server.port,
+        username: server.username,
+        database: server.database,
+        password: Redacted.make(server.password)
+      }),
+      (session) => Effect.map(session.query(sql), ({ rows }) => rows)
+    ))
+  const terminate = (pid: number) => admin(`SELECT pg_terminate_backend(${pid})`)
+
+  /** Nothing of an application is left open on the server. */
+  const nothingOpen = (application: string) =>
+    eventually(Effect.map(
+      admin(
+        `SELECT pid FROM pg_stat_activity WHERE application_name = '${application}' AND (state <> 'idle' OR xact_start IS NOT NULL)`
+      ),
+      (rows) => rows.length === 0
+    ), { what: "a transaction was left open" })
+
+  let names = 0
+  const freshName = (kind: string) => `${kind}_${names++}`
+
+  const backendPid = Effect.flatMap(SqlClient, (sql) =>
+    Effect.map(sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`, ([row]) => row!.pid))
+
+  suite("like everywhere", database(() => ({ pool: { max_connections: 4 } })), false)
+
+  const withDatabase = <A, E>(
+    program: Effect.Effect<A, E, SqlClient | Scope.Scope>,
+    more?: () => PostgresDatabase.Options
+  ) =>
+    Effect.scoped(program).pipe(
+      Effect.provide(
+        Layer.mergeAll(database(more), Transaction.layerWith({ history: 20 })).pipe(Layer.provideMerge(StatusModule.layer))
+      )
+    )
+
+  /** A program on a database behind a proxy. */
+  const behindProxy = <A, E>(
+    program: (proxy: FaultProxy.FaultProxy) => Effect.Effect<A, E, SqlClient | Scope.Scope>,
+    more: PostgresDatabase.Options = {}
+  ) =>
+    Effect.scoped(Effect.gen(function*() {
+      const proxy = yield* FaultProxy.make({ target: { host: server.host, port: server.port } })
+      // No checks of the monitor among the traffic, and no replacements for connections that are gone.
+      const pool = { min_connections: 0 }
+      const monitoring = { check_interval: Duration.hours(1) }
+      return yield* withDatabase(program(proxy), () => ({ port: proxy.port, monitoring, pool, ...more }))
+    }))
+
+  const makeTable = Effect.gen(function*() {
+    const sql = yield* SqlClient
+    const name = freshName("rows")
+    yield* sql`CREATE TABLE ${sql(name)} (id int PRIMARY KEY)`
+    return {
+      sql,
+      put: (id: number) => sql`INSERT INTO ${sql(name)} VALUES (${id})`,
+      ids: Effect.map(admin(`SELECT id FROM ${name} ORDER BY id`), (rows) => rows.map(({ id }) => id)),
+      has: (id: number) => Effect.map(sql`SELECT 1 FROM ${sql(name)} WHERE id = ${id}`, (rows) => rows.length === 1)
+    }
+  })
+
+  describe("contention", () => {
+    it.live("two transactions that deadlock both commit, exactly once", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const name = freshName("deadlock")
+          yield* sql`CREATE TABLE ${sql(name)} (id int PRIMARY KEY, n int)`
+          yield* sql`INSERT INTO ${sql(name)} VALUES (1, 0), (2, 0)`
+          const locked = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+          let tries = 0
+          const both = (first: 0 | 1) =>
+            Transaction.run(
+              Effect.gen(function*() {
+                const second = first === 0 ? 1 : 0
+                tries++
+                yield* sql`UPDATE ${sql(name)} SET n = n + 1 WHERE id = ${first + 1}`
+                yield* Deferred.succeed(locked[first], undefined)
+                yield* Deferred.await(locked[second])
+                yield* sql`UPDATE ${sql(name)} SET n = n + 1 WHERE id = ${second + 1}`
+              }),
+              { isolation: "READ_COMMITTED", name: `from ${first}` }
+            )
+          yield* Effect.all([both(0), both(1)], { concurrency: 2 })
+          assert.strictEqual(tries, 3)
+          assert.deepStrictEqual(yield* sql`SELECT n FROM ${sql(name)} ORDER BY id`, [{ n: 2 }, { n: 2 }])
+          const log = yield* Transaction.history
+          assert.deepStrictEqual(log.flatMap(({ retried }) => retried), ["40P01"])
+        })
+      ))
+
+    it.live("write skew under serializable is caught, and the loser decides again on what it then sees", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const name = freshName("duty")
+          yield* sql`CREATE TABLE ${sql(name)} (id int PRIMARY KEY, present boolean)`
+          yield* sql`INSERT INTO ${sql(name)} VALUES (1, true), (2, true)`
+          const read = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+          const leave = (id: 1 | 2) =>
+            Transaction.run(
+              Effect.gen(function*() {
+                const [row] = yield* sql<{ readonly n: number }>`SELECT count(*)::int AS n FROM ${sql(name)} WHERE present`
+                yield* Deferred.succeed(read[id - 1]!, undefined)
+                yield* Deferred.await(read[2 - id]!)
+                if (row!.n < 2) return "stays"
+                yield* sql`UPDATE ${sql(name)} SET present = false WHERE id = ${id}`
+                return "leaves"
+              }),
+              { isolation: "SERIALIZABLE" }
+            )
+          const outcomes = yield* Effect.all([leave(1), leave(2)], { concurrency: 2 })
+          assert.deepStrictEqual([...outcomes].sort(), ["leaves", "stays"])
+          assert.deepStrictEqual(yield* sql`SELECT count(*)::int AS n FROM ${sql(name)} WHERE present`, [{ n: 1 }])
+          assert.include((yield* Transaction.history).flatMap(({ retried }) => retried), "40001")
+        })
+      ))
+
+    it.live("requiresNew on a pool in full use is refused at once", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const { ids, put } = yield* makeTable
+          const open = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+          const outer = (id: 0 | 1) =>
+            Transaction.run(Effect.gen(function*() {
+              yield* put(id)
+              yield* Deferred.succeed(open[id], undefined)
+              yield* Deferred.await(open[1 - id]!)
+              return yield* timed(Transaction.run(put(10 + id), { propagation: "requiresNew", name: "audit" }))
+            }))
+          const inner = yield* Effect.all([outer(0), outer(1)], { concurrency: 2 })
+          for (const { exit, millis } of inner) {
+            const error = yield* Effect.flip(exit)
+            assert.strictEqual(error._tag === "TransactionRefusedError" && error.reason, "PoolExhausted")
+            assert.isBelow(millis, 5_000)
+          }
+          assert.deepStrictEqual(yield* ids, [0, 1])
+        }),
+        () => ({ pool: { max_connections: 2, acquire_timeout: Duration.seconds(20) } })
+      ))
+
+    it.live("an outermost transaction waits for a connection no longer than the pool lets it, and is not tried again", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          yield* sql.reserve
+          let tries = 0
+          const error = yield* Effect.flip(Transaction.run(Effect.sync(() => tries++), { retry: 5 }))
+          assert.isTrue(error._tag === "SqlError" && error.reason.cause instanceof PoolExhaustedError)
+          assert.strictEqual(tries, 0)
+        }),
+        () => ({ pool: { max_connections: 1, acquire_timeout: Duration.millis(200) } })
+      ))
+  })
+
+  describe("a connection that is lost before COMMIT", () => {
+    it.live("terminated mid-way begins again on a new connection", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const { ids, put } = yield* makeTable
+          const pids: Array<number> = []
+          yield* Transaction.run(Effect.gen(function*() {
+            pids.push(yield* backendPid)
+            yield* put(pids.length)
+            if (pids.length === 1) yield* terminate(pids[0]!)
+            yield* put(10 + pids.length)
+          }))
+          assert.strictEqual(new Set(pids).size, 2)
+          assert.deepStrictEqual(yield* ids, [2, 12])
+          yield* nothingOpen("terminated")
+        }),
+        () => ({ application_name: "terminated" })
+      ))
+
+    it.live("terminated while a statement runs begins again", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const { ids, put, sql } = yield* makeTable
+          let tries = 0
+          yield* Transaction.run(Effect.gen(function*() {
+            yield* put(++tries)
+            const pid = yield* backendPid
+            if (tries === 1) {
+              yield* Effect.all([sql`SELECT pg_sleep(60)`, terminate(pid)], { concurrency: 2, discard: true })
+            }
+          }))
+          assert.deepStrictEqual(yield* ids, [2])
+          const [entry] = yield* Transaction.history
+          assert.strictEqual(entry?.attempts, 2)
+        })
+      ))
+
+    it.live("noticed before COMMIT could be sent begins again: nothing was committed", () =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const { ids, put } = yield* makeTable
+          let tries = 0
+          yield* Transaction.run(Effect.gen(function*() {
+            yield* put(++tries)
+            if (tries > 1) return
+            const before = (yield* proxy.stats).open
+            yield* terminate(yield* backendPid)
+            yield* eventually(Effect.map(proxy.stats, (o) => (console.log("DBG", before, o), o.open < before)))
+          }))
+          assert.strictEqual(tries, 2)
+          assert.deepStrictEqual(yield* ids, [2])
+        })
+      ))
+
+    it.live("reset by the network begins again", () =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const { ids, put } = yield* makeTable
+          let tries = 0
+          yield* Transaction.run(Effect.gen(function*() {
+            yield* put(++tries)
+            if (tries < 3) yield* proxy.resetConnections
+            yield* put(10 + tries)
+          }))
+          assert.deepStrictEqual(yield* ids, [3, 13])
+        })
+      ))
+
+    it.live("silent: ends at the time-out, and leaves nothing behind when the line is back", () =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const { ids, put } = yield* makeTable
+          const { exit, millis } = yield* timed(Effect.flip(Transaction.run(
+            put(1).pipe(Effect.andThen(proxy.blackHole), Effect.andThen(put(2))),
+            { timeout: "300 millis" }
+          )))
+          const error = yield* exit
+          assert.strictEqual(error._tag, "TransactionTimeoutError")
+          assert.isBelow(millis, 10_000)
+          yield* proxy.pass
+          yield* nothingOpen("silent")
+          assert.deepStrictEqual(yield* ids, [])
+        }), { application_name: "silent" }), 60_000)
+  })
+
+  describe("a COMMIT whose answer is lost", () => {
+    /** The last step of the work breaks the line, so that it is COMMIT which meets the fault. */
+    const commitInto = (
+      fault: (proxy: FaultProxy.FaultProxy) => Effect.Effect<void>,
+      run: (
+        work: Effect.Effect<string, unknown, SqlClient>,
+        table: Effect.Success<typeof makeTable>,
+        proxy: FaultProxy.FaultProxy,
+        tries: () => number
+      ) => Effect.Effect<void, unknown, SqlClient | Scope.Scope>
+    ) =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const table = yield* makeTable
+          let tries = 0
+          const work = Effect.suspend(() =>
+            table.put(++tries).pipe(
+              Effect.andThen(tries === 1 ? fault(proxy) : Effect.void),
+              Effect.as(`try ${tries}`)
+            )
+          )
+          yield* run(work, table, proxy, () => tries)
+          yield* proxy.pass
+          yield* nothingOpen("commits")
+        }), { application_name: "commits" })
+
+    const losesReply = (proxy: FaultProxy.FaultProxy) => proxy.cutAfter(0, "out")
+    const losesRequest = (proxy: FaultProxy.FaultProxy) => proxy.cutAfter(0, "in")
+
+    it.live("is an unknown outcome and is not repeated, whether it was committed", () =>
+      commitInto(losesReply, (work, { ids }, _proxy, tries) =>
+        Effect.gen(function*() {
+          const seen: Array<string> = []
+          const hooks = Effect.andThen(
+            Transaction.afterCommit(Effect.sync(() => void seen.push("commit"))),
+            Transaction.afterRollback(Effect.sync(() => void seen.push("rollback")))
+          )
+          const error = yield* Effect.flip(Transaction.run(Effect.andThen(hooks, work), { name: "pay" }))
+          assert.isTrue(error instanceof Transaction.CommitOutcomeUnknownError && error.reason === "ConnectionLost")
+          assert.match(String(error), /"pay": COMMIT was sent and the connection was lost, so it may/)
+          assert.strictEqual(tries(), 1)
+          assert.deepStrictEqual(seen, [])
+          assert.deepStrictEqual(yield* ids, [1])
+          const [entry] = yield* Transaction.history
+          assert.deepInclude(entry, { name: "pay", outcome: "unknown", attempts: 1, failure: "CommitOutcomeUnknownError" })
+        })))
+
+    it.live("or was not", () =>
+      commitInto(losesRequest, (work, { ids }, _proxy, tries) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(Transaction.run(work))
+          assert.isTrue(error instanceof Transaction.CommitOutcomeUnknownError)
+          assert.strictEqual(tries(), 1)
+          assert.deepStrictEqual(yield* ids, [])
+        })))
+
+    it.live("settled by verify as committed gives the value and runs the hooks", () =>
+      commitInto(losesReply, (work, { has, ids }, proxy, tries) =>
+        Effect.gen(function*() {
+          const seen: Array<string> = []
+          const verify = Effect.andThen(proxy.pass, has(1))
+          const hook = Transaction.afterCommit(Effect.sync(() => void seen.push("commit")))
+          assert.strictEqual(yield* Transaction.run(Effect.andThen(hook, work), { verify }), "try 1")
+          assert.strictEqual(tries(), 1)
+          assert.deepStrictEqual(seen, ["commit"])
+          assert.deepStrictEqual(yield* ids, [1])
+          const [entry] = yield* Transaction.history
+          assert.deepInclude(entry, { outcome: "committed", verified: true })
+        })))
+
+    it.live("settled by verify as not committed begins again", () =>
+      commitInto(losesRequest, (work, { has, ids }, proxy) =>
+        Effect.gen(function*() {
+          const verify = Effect.andThen(proxy.pass, has(1))
+          assert.strictEqual(yield* Transaction.run(work, { verify }), "try 2")
+          assert.deepStrictEqual(yield* ids, [2])
+        })))
+
+    for (const [what, direction, answer] of [["as committed", "out", 2], ["as aborted", "in", 3]] as const) {
+      it.live(`settled by the server ${what}, asked until it can be reached`, () =>
+        behindProxy((proxy) =>
+          Effect.gen(function*() {
+            const { ids, put } = yield* makeTable
+            const passed = Effect.map(proxy.stats, ({ bytesIn, bytesOut }) => direction === "in" ? bytesIn : bytesOut)
+            let workDone = 0
+            const insert = (id: number) => Effect.andThen(put(id), Effect.map(passed, (n) => void (workDone = n)))
+            // The same twice, for the driver to have prepared its statements: then what passes after the work is known.
+            yield* Transaction.run(insert(0), { verify: "server" })
+            yield* Transaction.run(insert(1), { verify: "server" })
+            const bytes = (yield* passed) - workDone
+            let next = 2
+            const work = Effect.suspend(() => {
+              const id = next++
+              // All but the end: of the reply to COMMIT, or of COMMIT, which the server begins before it has the last 5 bytes.
+              return put(id).pipe(
+                Effect.andThen(id === 2 ? proxy.cutAfter(bytes - (direction === "in" ? 20 : 1), direction) : Effect.void),
+                Effect.as(id)
+              )
+            })
+            const accepted = (yield* proxy.stats).accepted
+            // The first question to the server is cut as well.
+            yield* Effect.forkScoped(Effect.andThen(
+              eventually(Effect.map(proxy.stats, (stats) => stats.accepted > accepted)),
+              proxy.pass
+            ))
+            assert.strictEqual(yield* Transaction.run(work, { verify: "server" }), answer)
+            assert.deepStrictEqual(yield* ids, [0, 1, answer])
+            const entry = (yield* Transaction.history).at(-1)
+            assert.deepInclude(entry, { outcome: "committed", attempts: answer - 1, verified: true })
+          })
+        ))
+    }
+
+    it.live("that verify cannot settle stays unknown and says why", () =>
+      commitInto(losesReply, (work) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(
+            Transaction.run(work, { verify: Effect.fail("no idea"), verifyTimeout: "100 millis" })
+          )
+          assert.isTrue(error instanceof Transaction.CommitOutcomeUnknownError && error.verification === "no idea")
+        })))
+
+    it.live("that never comes is an unknown outcome at the time-out, and the connection is not used again meanwhile", () =>
+      commitInto((proxy) => proxy.blackHole, (work, { ids }, proxy) =>
+        Effect.gen(function*() {
+          const { exit, millis } = yield* timed(Effect.flip(Transaction.run(work, { timeout: "500 millis" })))
+          const error = yield* exit
+          assert.isTrue(error instanceof Transaction.CommitOutcomeUnknownError && error.reason === "TimedOut")
+          assert.isBelow(millis, 10_000)
+          assert.deepStrictEqual(yield* ids, [])
+          yield* proxy.pass
+          yield* eventually(Effect.map(ids, (found) => found.length === 1))
+        })))
+
+    it.live("denied by the server is no mystery: a deferred constraint", () =>
+      withDatabase(Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const name = freshName("deferred")
+        yield* sql`CREATE TABLE ${sql(name)} (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)`
+        const twice = sql`INSERT INTO ${sql(name)} VALUES (1), (1)`
+        const error = yield* Effect.flip(Transaction.run(twice, { verify: Effect.die("not asked") }))
+        assert.strictEqual(error._tag === "SqlError" && error.reason._tag, "UniqueViolation")
+        assert.deepStrictEqual(yield* sql`SELECT id FROM ${sql(name)}`, [])
+      })))
+  })
+
+  describe("a caller that is interrupted", () => {
+    it.live("in the middle of a statement leaves nothing open", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const { ids, put, sql } = yield* makeTable
+          const fiber = yield* Effect.forkChild(Transaction.run(Effect.andThen(put(1), sql`SELECT pg_sleep(60)`)))
+          yield* eventually(Effect.map(
+            admin("SELECT 1 FROM pg_stat_activity WHERE application_name = 'leaver' AND query LIKE 'SELECT pg_sleep%' AND state = 'active'"),
+            (rows) => rows.length === 1
+          ))
+          yield* Fiber.interrupt(fiber)
+          yield* nothingOpen("leaver")
+          assert.deepStrictEqual(yield* ids, [])
+        }),
+        () => ({ application_name: "leaver" })
+      ))
+  })
+})
