@@ -27,7 +27,7 @@ export interface Options {
   readonly every: number
   /** Room for the names of the lanes. Default 130. */
   readonly left?: number | undefined
-  /** Room at the right end of the lanes. Default 24. */
+  /** Room at the right end of the lanes. Default 36. */
   readonly right?: number | undefined
 }
 
@@ -105,8 +105,8 @@ export class Picture {
   constructor(options: Options) {
     this.options = options
     this.left = options.left ?? 130
-    this.right = options.right ?? 24
-    const legendTop = 40 + options.scenario.length * 17
+    this.right = options.right ?? 36
+    const legendTop = 49 + options.scenario.length * 17
     this.top = this.#drawLegend(legendTop) + 18
   }
 

@@ -12,6 +12,8 @@ const callMillis = 150
 export const circuitBreaker = Effect.gen(function*() {
   const marks: Array<{ readonly at: number; readonly outcome: "success" | "failure" | CircuitBreaker.StateTag }> = []
   const rate: Array<[at: number, share: number]> = [[0, 0]]
+  // What the window of the rule holds: the breaker itself empties it when it opens, before anybody could look.
+  let recent: Array<boolean> = []
   const states: Array<{ readonly from: number; readonly tag: CircuitBreaker.StateTag }> = [{ from: 0, tag: "Closed" }]
 
   yield* run(
@@ -38,8 +40,12 @@ export const circuitBreaker = Effect.gen(function*() {
           const at = yield* now
           const outcome = exit._tag === "Success" ? "success" : exit.failure === "unreachable" ? "failure" : "Open"
           marks.push({ at, outcome })
-          const { window } = yield* CircuitBreaker.metrics(breaker)
-          rate.push([at, window.failureRate])
+          if (outcome === "Open" || (yield* CircuitBreaker.state(breaker))._tag !== "Closed" && recent.length === 0) return
+          recent = [...recent, outcome === "failure"].slice(-10)
+          rate.push([at, recent.filter(Boolean).length / recent.length])
+          if ((yield* CircuitBreaker.state(breaker))._tag === "Closed") return
+          recent = []
+          rate.push([at + 40, 0])
         }))
     })
   )

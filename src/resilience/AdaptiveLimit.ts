@@ -35,16 +35,15 @@
  * console.log((await Effect.runPromise(program)).limit) // => 5
  * ```
  */
-import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { IdleKeys } from "./internal/bulkheadKeys.ts"
+import * as Keyed from "./internal/bulkheadKeyed.ts"
 import { PermitQueue } from "./internal/bulkheadQueue.ts"
-import { queued, type Refusal } from "./internal/bulkheadWait.ts"
+import { decodePriority, queued, type Refusal } from "./internal/bulkheadWait.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { integerAtLeast, nonNegativeMillis } from "./internal/options.ts"
 import { type Adaptation, gradient, initialState, type State, step } from "./limiter/adaptive.ts"
@@ -137,9 +136,6 @@ export interface KeyedAdaptiveLimit {
   readonly name: string
 }
 
-/** Is this value an adaptive limit (made by {@link make} or {@link forKey})? */
-export const isAdaptiveLimit = (u: unknown): u is AdaptiveLimit => u instanceof Single || u instanceof View
-
 interface Config {
   readonly name: string
   readonly algorithm: Adaptation
@@ -180,6 +176,10 @@ class Single implements AdaptiveLimit {
     return this
   }
 
+  get shown(): Single {
+    return this
+  }
+
   readonly refuse = (reason: AdaptiveLimitFullError["reason"]): AdaptiveLimitFullError => {
     this.rejected++
     const { maxQueue, name } = this.config
@@ -198,56 +198,6 @@ class Single implements AdaptiveLimit {
   }
 }
 
-class Keyed implements KeyedAdaptiveLimit {
-  readonly [KeyedTypeId] = KeyedTypeId
-  readonly config: Config
-  readonly keys: IdleKeys<Single>
-
-  constructor(config: Config, maxKeys: number, idleMillis: number, clock: Clock.Clock) {
-    this.config = config
-    let current = clock
-    this.keys = new IdleKeys({
-      maxKeys,
-      idleMillis,
-      now: () => {
-        // A place can come back where no fiber runs: then the clock of the last one has to do.
-        current = Fiber.getCurrent()?.getRef(Clock.Clock) ?? current
-        return Number(current.monotonicTimeNanosUnsafe()) / 1_000_000
-      },
-      make: (key, onIdle) => new Single(config, key, onIdle)
-    })
-  }
-
-  get name(): string {
-    return this.config.name
-  }
-}
-
-/** One key of a keyed limit. It holds no state: the state is looked up when a call is made. */
-class View implements AdaptiveLimit {
-  readonly [TypeId] = TypeId
-  readonly keyed: Keyed
-  readonly key: string
-
-  constructor(keyed: Keyed, key: string) {
-    this.keyed = keyed
-    this.key = key
-  }
-
-  get name(): string {
-    return this.keyed.name
-  }
-
-  get gate(): Single | undefined {
-    return this.keyed.keys.use(this.key)
-  }
-
-  /** The state to show for a key, which may be one that it would begin with. */
-  get shown(): Single {
-    return this.keyed.keys.peek(this.key) ?? new Single(this.keyed.config, this.key)
-  }
-}
-
 /**
  * Makes an adaptive limit.
  *
@@ -263,33 +213,27 @@ export const layer = <Id>(service: Context.Key<Id, AdaptiveLimit>, options: Opti
 /** Makes an adaptive limit for each key (a host, a tenant). Keys come and go as those of `Bulkhead.keyed`. */
 export const keyed = (options: KeyedOptions = {}): Effect.Effect<KeyedAdaptiveLimit> =>
   Effect.clockWith((clock) =>
-    Effect.sync(() =>
-      new Keyed(
-        decode(options),
-        integerAtLeast("maxKeys", 1, options.maxKeys ?? 10_000),
-        nonNegativeMillis("idleTimeToLive", options.idleTimeToLive ?? "10 minutes"),
-        clock
-      )
-    )
+    Effect.sync(() => {
+      const config = decode(options)
+      const begin = (key: string, onIdle?: () => void) => new Single(config, key, onIdle)
+      return new Keyed.Keyed(config.name, options, clock, begin) as unknown as KeyedAdaptiveLimit
+    })
   )
 
 /** The adaptive limit of one key. Cheap to make: it may be kept, or made for each call. */
 export const forKey: {
   (key: string): (keyed: KeyedAdaptiveLimit) => AdaptiveLimit
   (keyed: KeyedAdaptiveLimit, key: string): AdaptiveLimit
-} = (...args: ReadonlyArray<unknown>): never => {
-  if (args.length === 1) return ((keyed: Keyed) => new View(keyed, args[0] as string)) as never
-  return new View(args[0] as Keyed, args[1] as string) as never
-}
+} = Keyed.forKey
 
 const run = <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  limit: Single | View,
+  limit: Single | Keyed.View<Single>,
   priority: number
 ): Effect.Effect<A, E | AdaptiveLimitFullError, R> =>
   Effect.uninterruptibleMask((restore): Effect.Effect<A, E | AdaptiveLimitFullError, R> => {
     const gate = limit.gate
-    if (gate === undefined) return Effect.fail((limit as View).shown.refuse("too-many-keys"))
+    if (gate === undefined) return Effect.fail((limit as Keyed.View<Single>).shown.refuse("too-many-keys"))
     const fiber = Fiber.getCurrent()!
     const { queue } = gate
     if (queue.tryAcquire()) {
@@ -314,12 +258,6 @@ const run = <A, E, R>(
       }, true)
     }, gate.refuse)
   })
-
-const decodePriority = (options: CallOptions | undefined): number => {
-  const priority = options?.priority ?? 0
-  if (Number.isNaN(priority)) throw new RangeError("priority must be a number, got NaN")
-  return priority
-}
 
 /** Runs the effect when the limit has a place for it, and otherwise queues it or fails with {@link AdaptiveLimitFullError}. */
 export const protect: {
@@ -354,12 +292,8 @@ const snapshot = ({ config, queue, rejected }: Single): Metrics => ({
 
 /** What the limit, or one key of a keyed one, does at the moment. Asking for a key does not make it. */
 export const metrics = (limit: AdaptiveLimit): Effect.Effect<Metrics> =>
-  Effect.sync(() => snapshot(limit instanceof View ? limit.shown : limit as Single))
+  Effect.sync(() => snapshot((limit as Single | Keyed.View<Single>).shown))
 
 /** The metrics of every key that is held. Forgotten keys are not in it. */
 export const metricsByKey = (keyed: KeyedAdaptiveLimit): Effect.Effect<ReadonlyMap<string, Metrics>> =>
-  Effect.sync(() => {
-    const out = new Map<string, Metrics>()
-    for (const { key, state } of (keyed as Keyed).keys.states()) out.set(key, snapshot(state))
-    return out
-  })
+  Keyed.byKey(keyed as unknown as Keyed.Keyed<Single>, snapshot)

@@ -41,15 +41,14 @@
  * console.log(await Effect.runPromise(program)) // => 'bulkhead "reports" is full: 1 running, queue of 0'
  * ```
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { IdleKeys } from "./internal/bulkheadKeys.ts"
+import * as Keyed from "./internal/bulkheadKeyed.ts"
 import { PermitQueue } from "./internal/bulkheadQueue.ts"
-import { queued, type Refusal } from "./internal/bulkheadWait.ts"
+import { decodePriority, queued, type Refusal } from "./internal/bulkheadWait.ts"
 import { integerAtLeast, nonNegativeMillis } from "./internal/options.ts"
 import * as Rejection from "./Rejection.ts"
 
@@ -140,7 +139,8 @@ export interface KeyedBulkhead {
 }
 
 /** Is this value a bulkhead (made by {@link make} or {@link forKey})? */
-export const isBulkhead = (u: unknown): u is Bulkhead => u instanceof Single || u instanceof View
+export const isBulkhead = (u: unknown): u is Bulkhead =>
+  u instanceof Single || u instanceof Keyed.View && u.keyed instanceof KeyedImpl
 
 interface Config {
   readonly name: string
@@ -191,67 +191,28 @@ class Single implements Bulkhead {
     return this
   }
 
-  readonly refuse = (reason: Refusal): BulkheadFullError => {
+  get shown(): Single {
+    return this
+  }
+
+  readonly refuse = (reason: BulkheadFullError["reason"]): BulkheadFullError => {
     this.rejected++
     return full(this.config, this.queue.limit, reason, this.key)
   }
 }
 
-class Keyed implements KeyedBulkhead {
-  readonly [KeyedTypeId] = KeyedTypeId
-  readonly config: Config
-  readonly keys: IdleKeys<Single>
-  maxConcurrent: number
+/** A state for each key. New ones begin with the limit of the last `resize` of all. */
+class KeyedImpl extends Keyed.Keyed<Single> {
+  readonly start: { maxConcurrent: number }
 
-  constructor(config: Config, maxKeys: number, idleMillis: number, clock: Clock.Clock) {
-    this.config = config
-    this.maxConcurrent = config.maxConcurrent
-    let current = clock
-    this.keys = new IdleKeys({
-      maxKeys,
-      idleMillis,
-      now: () => {
-        // A permit can come back where no fiber runs: then the clock of the last one has to do.
-        current = Fiber.getCurrent()?.getRef(Clock.Clock) ?? current
-        return Number(current.monotonicTimeNanosUnsafe()) / 1_000_000
-      },
-      make: (key, onIdle) => new Single(config, this.maxConcurrent, key, onIdle)
-    })
-  }
-
-  get name(): string {
-    return this.config.name
+  constructor(config: Config, options: KeyedOptions, clock: Clock.Clock) {
+    const start = { maxConcurrent: config.maxConcurrent }
+    super(config.name, options, clock, (key, onIdle) => new Single(config, start.maxConcurrent, key, onIdle))
+    this.start = start
   }
 }
 
-/** One key of a keyed bulkhead. It holds no state: the state is looked up when a call is made. */
-class View implements Bulkhead {
-  readonly [TypeId] = TypeId
-  readonly keyed: Keyed
-  readonly key: string
-
-  constructor(keyed: Keyed, key: string) {
-    this.keyed = keyed
-    this.key = key
-  }
-
-  get name(): string {
-    return this.keyed.name
-  }
-
-  get gate(): Single | undefined {
-    return this.keyed.keys.use(this.key)
-  }
-
-  /** The state to show for a key, which may be one that it would begin with. */
-  get shown(): Single {
-    return this.keyed.keys.peek(this.key) ?? new Single(this.keyed.config, this.keyed.maxConcurrent, this.key)
-  }
-
-  tooManyKeys(): BulkheadFullError {
-    return full(this.keyed.config, this.keyed.maxConcurrent, "too-many-keys", this.key)
-  }
-}
+type Impl = Single | Keyed.View<Single>
 
 /**
  * Makes a bulkhead.
@@ -277,43 +238,27 @@ export const layer = <Id>(service: Context.Key<Id, Bulkhead>, options: Options):
  */
 export const keyed = (options: KeyedOptions): Effect.Effect<KeyedBulkhead> =>
   Effect.clockWith((clock) =>
-    Effect.sync(() =>
-      new Keyed(
-        decode(options),
-        integerAtLeast("maxKeys", 1, options.maxKeys ?? 10_000),
-        nonNegativeMillis("idleTimeToLive", options.idleTimeToLive ?? "10 minutes"),
-        clock
-      )
-    )
+    Effect.sync(() => new KeyedImpl(decode(options), options, clock) as unknown as KeyedBulkhead)
   )
 
 /** The bulkhead of one key. Cheap to make: it may be kept, or made for each call. */
 export const forKey: {
   (key: string): (keyed: KeyedBulkhead) => Bulkhead
   (keyed: KeyedBulkhead, key: string): Bulkhead
-} = (...args: ReadonlyArray<unknown>): never => {
-  if (args.length === 1) return ((keyed: Keyed) => new View(keyed, args[0] as string)) as never
-  return new View(args[0] as Keyed, args[1] as string) as never
-}
+} = Keyed.forKey
 
 const run = <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  bulkhead: Single | View,
+  bulkhead: Impl,
   priority: number
 ): Effect.Effect<A, E | BulkheadFullError, R> =>
   Effect.uninterruptibleMask((restore): Effect.Effect<A, E | BulkheadFullError, R> => {
     const gate = bulkhead.gate
-    if (gate === undefined) return Effect.fail((bulkhead as View).tooManyKeys())
+    if (gate === undefined) return Effect.fail(bulkhead.shown.refuse("too-many-keys"))
     if (gate.queue.tryAcquire()) return Effect.onExitPrimitive(restore(self), gate.onExit, true)
     const wait = { priority, maxWaitMillis: gate.config.maxWaitMillis }
     return queued(restore, gate.queue, wait, () => restore(self), gate.refuse)
   })
-
-const decodePriority = (options: CallOptions | undefined): number => {
-  const priority = options?.priority ?? 0
-  if (Number.isNaN(priority)) throw new RangeError("priority must be a number, got NaN")
-  return priority
-}
 
 /**
  * Runs the effect when the bulkhead has a place for it, and otherwise queues it or fails with
@@ -350,12 +295,12 @@ export const resize: {
   (bulkhead: Bulkhead | KeyedBulkhead, maxConcurrent: number): Effect.Effect<void>
 } = (...args: ReadonlyArray<unknown>): never => {
   if (args.length === 1) return ((bulkhead: Bulkhead) => resize(bulkhead, args[0] as number)) as never
-  const [bulkhead, maxConcurrent] = args as [Single | View | Keyed, number]
+  const [bulkhead, maxConcurrent] = args as unknown as [Impl | KeyedImpl, number]
   return Effect.sync(() => {
     integerAtLeast("maxConcurrent", 1, maxConcurrent)
     if (bulkhead instanceof Single) return bulkhead.queue.resize(maxConcurrent)
-    if (bulkhead instanceof View) return bulkhead.keyed.keys.peek(bulkhead.key)?.queue.resize(maxConcurrent)
-    bulkhead.maxConcurrent = maxConcurrent
+    if (bulkhead instanceof Keyed.View) return bulkhead.keyed.keys.peek(bulkhead.key)?.queue.resize(maxConcurrent)
+    bulkhead.start.maxConcurrent = maxConcurrent
     for (const entry of bulkhead.keys.states()) entry.state.queue.resize(maxConcurrent)
   }) as never
 }
@@ -371,21 +316,14 @@ const snapshot = ({ config, queue, rejected }: Single): Metrics => ({
 
 /** What the bulkhead, or one key of a keyed one, does at the moment. Asking for a key does not make it. */
 export const metrics = (bulkhead: Bulkhead): Effect.Effect<Metrics> =>
-  Effect.sync(() => {
-    const impl = bulkhead as Single | View
-    return snapshot(impl instanceof View ? impl.shown : impl)
-  })
+  Effect.sync(() => snapshot((bulkhead as Impl).shown))
 
 /** The metrics of every key that is held. Forgotten keys are not in it. */
 export const metricsByKey = (keyed: KeyedBulkhead): Effect.Effect<ReadonlyMap<string, Metrics>> =>
-  Effect.sync(() => {
-    const out = new Map<string, Metrics>()
-    for (const { key, state } of (keyed as Keyed).keys.states()) out.set(key, snapshot(state))
-    return out
-  })
+  Keyed.byKey(keyed as unknown as KeyedImpl, snapshot)
 
 /**
  * For strategies: the permits that a call takes, to be asked for anew for each call. `undefined` when all keys of a keyed
  * bulkhead are in use.
  */
-export const permitsUnsafe = (bulkhead: Bulkhead): PermitQueue | undefined => (bulkhead as Single | View).gate?.queue
+export const permitsUnsafe = (bulkhead: Bulkhead): PermitQueue | undefined => (bulkhead as Impl).gate?.queue

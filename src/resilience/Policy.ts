@@ -179,7 +179,8 @@ export const draw = (policy: Policy<any>, format: "text" | "mermaid" = "text"): 
   format === "text" ? drawText(describe(policy)) : drawMermaid(describe(policy))
 
 /** What the policy and its strategies have done, and do at the moment. */
-export const metrics = (policy: Policy<any>): Effect.Effect<Metrics> => metricsOf(impl(policy).parts, impl(policy).stats)
+export const metrics = (policy: Policy<any>): Effect.Effect<Metrics> =>
+  metricsOf(impl(policy).parts, impl(policy).stats)
 
 /** `degraded` while the circuit is open, half-open or held open; else `up`. */
 export const health = (policy: Policy<any>): Effect.Effect<"up" | "degraded"> => {

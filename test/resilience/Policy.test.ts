@@ -129,7 +129,9 @@ describe("Policy, the canonical order", () => {
       })
       const error = yield* inVirtualTime(Effect.flip(Policy.protect(Effect.never, policy)), "2500 millis")
       assert.isTrue(Exit.isSuccess(error))
-      const slow = yield* inVirtualTime(Effect.flip(Policy.protect(Effect.uninterruptible(Effect.sleep("3 seconds")), policy)))
+      const slow = yield* inVirtualTime(
+        Effect.flip(Policy.protect(Effect.uninterruptible(Effect.sleep("3 seconds")), policy))
+      )
       assert.isTrue(Exit.isSuccess(slow) && slow.value instanceof Deadline.DeadlineExceededError)
     }))
 

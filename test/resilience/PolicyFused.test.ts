@@ -117,7 +117,19 @@ const policies = fc.record({
 
 const attempts = fc.record<Attempt>({
   takes: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 70 })),
-  ends: fc.constantFrom("value", "value", "value", "error", "error", "odd", "hint", "defect", "interrupt", "late value", "dirty")
+  ends: fc.constantFrom(
+    "value",
+    "value",
+    "value",
+    "error",
+    "error",
+    "odd",
+    "hint",
+    "defect",
+    "interrupt",
+    "late value",
+    "dirty"
+  )
 })
 
 const calls = fc.record<Call>({
@@ -181,7 +193,9 @@ const workOf = (call: Call, name: string, log: (text: string) => Effect.Effect<v
 
 const control = (hand: Hand, parts: Parts.Parts): Effect.Effect<void> => {
   if (hand.does === "resize 1" || hand.does === "resize 3") {
-    return parts.bulkhead === undefined ? Effect.void : Bulkhead.resize(parts.bulkhead, hand.does === "resize 1" ? 1 : 3)
+    return parts.bulkhead === undefined
+      ? Effect.void
+      : Bulkhead.resize(parts.bulkhead, hand.does === "resize 1" ? 1 : 3)
   }
   return parts.circuitBreaker === undefined ? Effect.void : CircuitBreaker[hand.does](parts.circuitBreaker)
 }
@@ -255,6 +269,11 @@ describe("Policy, fused", () => {
         assert.strictEqual(fused.rateLimiter?.waiting ?? 0, 0)
         assert.strictEqual(fused.lines.at(-1), "pending sleeps: 0")
       }),
-      { numRuns: Number(process.env.RUNS ?? 300), ...(process.env.SEED ? { seed: Number(process.env.SEED.split('/')[0]), path: process.env.SEED.split('/')[1]!, endOnFailure: true } : {}) }
+      {
+        numRuns: Number(process.env.RUNS ?? 300),
+        ...(process.env.SEED
+          ? { seed: Number(process.env.SEED.split("/")[0]), path: process.env.SEED.split("/")[1]!, endOnFailure: true }
+          : {})
+      }
     ))
 })

@@ -71,8 +71,13 @@ export interface SharedEntries {
     readonly ttl: number
     readonly tags: ReadonlyArray<string>
   }) => Effect.Effect<Written, CacheError>
-  /** Removes what is there, refuses what is being loaded, and tells all nodes. */
+  /** Refuses what is being loaded from now on, tells all nodes, and for one key removes what is there. */
   readonly invalidate: (invalidation: Invalidation, node: string) => Effect.Effect<void, CacheError>
+  /**
+   * One step of removing what is there, for a tag, a prefix or all; after {@link invalidate}, so that what is written in the
+   * meantime is newer. `cursor` is absent at first, then what the step before gave; absent again at the end.
+   */
+  readonly sweep: (invalidation: Invalidation, cursor: string | undefined) => Effect.Effect<string | undefined, CacheError>
   /** Sends a sign of life through the bus. */
   readonly announce: (node: string) => Effect.Effect<void, CacheError>
   /** Hears the bus until the subscription fails. `onReady` is called when it has begun, and again after each gap it knows of. */

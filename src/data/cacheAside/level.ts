@@ -125,7 +125,7 @@ export class Level {
     const { config, entries, node } = this.wiring
     const flush: Effect.Effect<void, CacheError> = Effect.suspend(() => {
       for (const [name, invalidation] of this.#pending) {
-        return Effect.flatMap(this.#bounded(entries.invalidate(invalidation, node)), () => {
+        return Effect.flatMap(this.#tell(invalidation), () => {
           this.#pending.delete(name)
           return flush
         })
@@ -155,15 +155,25 @@ export class Level {
     return meter.node === undefined ? Effect.void : meter.node.set("ready")
   })
 
+  #tell(invalidation: Invalidation): Effect.Effect<void, CacheError> {
+    const { entries, node } = this.wiring
+    const sweep = (cursor: string | undefined): Effect.Effect<void, CacheError> =>
+      Effect.flatMap(
+        this.#bounded(entries.sweep(invalidation, cursor)),
+        (next) => next === undefined ? Effect.void : sweep(next)
+      )
+    const told = this.#bounded(entries.invalidate(invalidation, node))
+    return invalidation.kind === "key" ? told : Effect.flatMap(told, () => sweep(undefined))
+  }
+
   /** Never fails: what the store does not take now it is told before it is asked anything again. */
   invalidate(invalidation: Invalidation): Effect.Effect<void> {
-    const { entries, node } = this.wiring
     return Effect.suspend(() => {
       if (this.isDown) {
         this.#remember(invalidation)
         return this.#probeSoon
       }
-      return Effect.catch(this.#bounded(entries.invalidate(invalidation, node)), (error) => {
+      return Effect.catch(this.#tell(invalidation), (error) => {
         // First, so that the store is not taken for well before it knows of it.
         this.#remember(invalidation)
         return Effect.andThen(this.#failed(error), this.#probeSoon)

@@ -69,7 +69,9 @@ export interface Options<R = never> extends BeginOptions {
   /**
    * Settles a COMMIT whose answer was lost: succeeds with whether the transaction was committed. Failures are repeated
    * until `verifyTimeout`. `"server"` asks Postgres itself by the number of the transaction, which costs one more round
-   * trip before each COMMIT and waits for a COMMIT that is still on its way. Only the outermost transaction verifies.
+   * trip before each COMMIT and waits for a COMMIT that is still on its way. An effect of your own should look for
+   * something that cannot be committed twice, such as a row by its key: a COMMIT may reach the server after the question.
+   * Only the outermost transaction verifies.
    */
   readonly verify?: "server" | Effect.Effect<boolean, unknown, R> | undefined
   /** How long to try to settle. Default 5 seconds. */

@@ -142,6 +142,11 @@ export const run = <A, E, R>(
             if (answer._tag === "Failure") return failed(answer.failure)
             course.verified = true
             if (answer.success) return Effect.as(end(attempt, "committed"), ended.value)
+            // Where nobody knows whether COMMIT has arrived, only the server can say that it never will.
+            if (ended.reason === "TimedOut" && plan.verify !== "server") {
+              course.verified = false
+              return failed("nothing was found, but COMMIT may still arrive")
+            }
             // It surely did not happen: as good as a connection that was lost before COMMIT.
             const cause = ended.cause ?? Cause.empty
             const retry = again(attempt, cause)

@@ -62,3 +62,10 @@ export const queued = <A, E, R, E2>(
     true
   )
 }
+
+/** The priority of a call: any number, so that it can be compared. */
+export const decodePriority = (options: { readonly priority?: number | undefined } | undefined): number => {
+  const priority = options?.priority ?? 0
+  if (Number.isNaN(priority)) throw new RangeError("priority must be a number, got NaN")
+  return priority
+}

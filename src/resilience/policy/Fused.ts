@@ -10,8 +10,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Bulkhead from "../Bulkhead.ts"
-import type { PermitQueue } from "../internal/bulkheadQueue.ts"
 import { TypeId } from "../circuit/Handle.ts"
+import type { PermitQueue } from "../internal/bulkheadQueue.ts"
 import { remainingMillis } from "../internal/deadline.ts"
 import { limit } from "../internal/limit.ts"
 import * as RateLimiter from "../RateLimiter.ts"
@@ -115,22 +115,22 @@ export const timed = (
       // From here on a permit is held, until the work has ended. Nothing in between can yield or throw.
       const startedAt = guards.startTime(caller)
       const work = Effect.runForkWith(caller.context as never)(self as Effect.Effect<unknown, unknown>)
-      let callerLeft = false
+      // Settled by the end of the work, or by a caller that was interrupted: whatever comes first.
+      let settled = false
       const settle = (exit: AnyExit): void => {
+        if (settled) return
+        settled = true
         let outcome: Any = exit
-        // For a caller that was interrupted the circuit counts nothing, as for any interrupted call.
-        if (!callerLeft) {
-          try {
-            guards.leave(generation, startedAt, exit, caller)
-          } catch (defect) {
-            outcome = dying(exit, defect)
-          }
+        try {
+          guards.leave(generation, startedAt, exit, caller)
+        } catch (defect) {
+          outcome = dying(exit, defect)
         }
         permits?.release()
         if (outcome === exit && exit._tag === "Success") {
-          if (counts && !callerLeft) stats.end(exit, begun, caller)
+          if (counts) stats.end(exit, begun, caller)
           resume(exit)
-        } else if (!callerLeft) {
+        } else {
           resume(finish(self, outcome, begun, caller))
         }
       }
@@ -139,14 +139,16 @@ export const timed = (
       const deadline = left < plan.millis
       const millis = deadline ? left : plan.millis
       const orElse = (): Exit.Exit<never, TimeoutError> => {
-        if (!callerLeft) stats.timeouts++
+        if (!settled) stats.timeouts++
         return Exit.fail(new TimeoutError({ strategy: plan.name, duration: Duration.millis(millis), deadline }))
       }
       // What it resumes with is the exit of the work, or that of `orElse`.
-      const leave = limit(caller, settle as (effect: Any) => void, work, millis, orElse)
+      const interrupted = limit(caller, settle as (effect: Any) => void, work, millis, orElse)
+      // A caller that was interrupted counts for nothing, and is gone only when the work has ended and the place is free.
       return Effect.suspend(() => {
-        callerLeft = true
-        return leave
+        if (settled) return Effect.void
+        settled = true
+        return Effect.map(interrupted, () => permits?.release())
       })
     })
 }
@@ -155,32 +157,42 @@ export const timed = (
 export const guarded = (parts: Parts, inner: Layer): Layer => {
   const guards = new Guards(parts)
   const slow = stack(parts, ["rateLimiter", "bulkhead", "circuitBreaker"])!
-  const slowWithToken = stack(parts, ["bulkhead", "circuitBreaker"]) ?? inner
-  return (self) => {
-    const work = inner(self)
-    // A place that is taken outside of an uninterruptible region is lost when an interruption comes before its finalizer.
-    return Effect.uninterruptibleMask((restore): Any => {
-      const caller = Fiber.getCurrent()!
-      const generation = guards.generation()
-      if (generation < 0 || !guards.token(caller)) return restore(slow(work))
-      let permits: PermitQueue | undefined
-      if (guards.bulkhead !== undefined) {
-        permits = Bulkhead.permitsUnsafe(guards.bulkhead)
-        if (permits === undefined || !permits.tryAcquire()) return restore(slowWithToken(work))
-      }
-      const startedAt = guards.startTime(caller)
-      return Effect.onExitPrimitive(
-        restore(work),
-        (exit) => {
-          try {
-            guards.leave(generation, startedAt, exit, caller)
-          } finally {
-            permits?.release()
-          }
-          return undefined
-        },
-        true
-      )
-    })
+  const slowWithToken = stack(parts, ["bulkhead", "circuitBreaker"]) ?? ((self: Any) => self)
+  const { bulkhead } = guards
+
+  const judged = (work: Any, generation: number, caller: Fiber.Fiber<unknown, unknown>): Any => {
+    if (parts.circuitBreaker === undefined) return work
+    const startedAt = guards.startTime(caller)
+    return Effect.onExitPrimitive(
+      work,
+      (exit) => {
+        guards.leave(generation, startedAt, exit, caller)
+        return undefined
+      },
+      true // an interrupted call counts for nothing: its finalizer may be skipped
+    )
   }
+
+  const admit = (self: Any, restore: Layer): Any => {
+    const caller = Fiber.getCurrent()!
+    const work = inner(self)
+    const generation = guards.generation()
+    if (generation < 0 || !guards.token(caller)) return restore(slow(work))
+    if (bulkhead === undefined) return judged(work, generation, caller)
+    const permits = Bulkhead.permitsUnsafe(bulkhead)
+    if (permits === undefined || !permits.tryAcquire()) return restore(slowWithToken(work))
+    return Effect.onExitPrimitive(
+      restore(judged(work, generation, caller)),
+      () => {
+        permits.release()
+        return undefined
+      },
+      true
+    )
+  }
+
+  // A place that is taken outside of an uninterruptible region is lost when an interruption comes before its finalizer.
+  return bulkhead === undefined
+    ? (self) => Effect.suspend(() => admit(self, (effect) => effect))
+    : (self) => Effect.uninterruptibleMask((restore) => admit(self, restore))
 }

@@ -42,8 +42,8 @@ type StrategiesOf<F> = F extends ReadonlyArray<unknown> ? F
 
 type AnsweredFailure<E, O> =
   | (MayMiss<O, "fallback"> extends true ? E : never)
-  | (Given<O, "fallback"> extends infer F ? F extends unknown
-      ? Fallback.Failure<E, StrategiesOf<F>, F extends ReadonlyArray<unknown> ? {} : F>
+  | (Given<O, "fallback"> extends infer F ?
+    F extends unknown ? Fallback.Failure<E, StrategiesOf<F>, F extends ReadonlyArray<unknown> ? {} : F>
     : never
     : never)
 
@@ -54,7 +54,8 @@ type Answer<H> = H extends Fallback.Value<infer B> ? B
 
 type FallbackServices<H> = H extends Fallback.Use<any, infer _B, infer _E, infer R> ? R : never
 
-type RetryServices<R> = R extends { readonly schedule: Schedule.Schedule<infer _O, infer _I, infer _E, infer Env> } ? Env
+type RetryServices<R> = R extends { readonly schedule: Schedule.Schedule<infer _O, infer _I, infer _E, infer Env> } ?
+  Env
   : never
 
 /** The error type of work that fails with `E` under a policy with the options `O`. */
@@ -90,10 +91,12 @@ type RetryAcceptsError<R> = [R] extends [never] ? unknown
 type RetryAcceptsValue<R> = [R] extends [never] ? unknown : Parameter<R, "whileResult"> & JudgedValue<R>
 
 type FallbackAcceptsError<F> = [F] extends [never] ? unknown
-  : Parameter<F, "when"> & ([Extract<StrategiesOf<F>[number], Fallback.Use<any, any, any, any>>] extends [
-    Fallback.Use<infer E, infer _B, infer _E2, infer _R>
-  ] ? E
-    : unknown)
+  :
+    & Parameter<F, "when">
+    & ([Extract<StrategiesOf<F>[number], Fallback.Use<any, any, any, any>>] extends [
+      Fallback.Use<infer E, infer _B, infer _E2, infer _R>
+    ] ? E
+      : unknown)
 
 type FallbackAcceptsValue<F> = [Extract<StrategiesOf<F>[number], Fallback.Cache<any, any>>] extends [
   Fallback.Cache<infer A, infer _B>
@@ -101,7 +104,8 @@ type FallbackAcceptsValue<F> = [Extract<StrategiesOf<F>[number], Fallback.Cache<
   : unknown
 
 /** `unknown` when the functions in the options take all that they can be given, else a type that nothing fits. */
-export type Fits<A, E, O> = [A] extends [RetryAcceptsValue<RetryOptions<O>> & FallbackAcceptsValue<Given<O, "fallback">>]
+export type Fits<A, E, O> = [A] extends
+  [RetryAcceptsValue<RetryOptions<O>> & FallbackAcceptsValue<Given<O, "fallback">>]
   ? [AttemptFailure<E, O>] extends [RetryAcceptsError<RetryOptions<O>>]
     ? [TotalFailure<E, O>] extends [FallbackAcceptsError<Given<O, "fallback">>] ? unknown
     : Unfit<"fallback does not take every error of the work and of the other strategies", TotalFailure<E, O>>

@@ -1,0 +1,446 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import { MaxOpsBeforeYield } from "effect/Scheduler"
+import * as Schema from "effect/Schema"
+import { TestClock } from "effect/testing"
+import * as CacheAside from "../../src/data/CacheAside.ts"
+import * as Status from "../../src/observability/Status.ts"
+import { SharedMemory } from "../support/CacheAsideStoreMemory.ts"
+import { interruptAt, steps } from "../support/EveryStep.ts"
+
+const source = <A>(first: Effect.Effect<A | Option.Option<A>, string>) => {
+  const self = {
+    next: first,
+    loads: 0,
+    load: (_key: string): Effect.Effect<A | Option.Option<A>, string> =>
+      Effect.suspend(() => {
+        self.loads++
+        return self.next
+      })
+  }
+  return self
+}
+
+type Source = ReturnType<typeof source<string>>
+
+/** A process that shares the store. */
+const node = (
+  store: SharedMemory,
+  from: Pick<Source, "load">,
+  options?: Partial<CacheAside.SharedOptions<string, string, string, never>>
+) =>
+  CacheAside.make({
+    name: "c",
+    schema: Schema.String,
+    load: from.load,
+    ttl: "1 minute",
+    jitter: 0,
+    storage: "two-level",
+    ...options
+  }).pipe(Effect.provide(store.layer))
+
+const got = (cache: CacheAside.CacheAside<string, string>, key = "k") =>
+  Effect.map(
+    Effect.exit(cache.get(key)),
+    (exit) => Exit.isSuccess(exit) ? Option.getOrElse(exit.value, () => "absent") : "failed"
+  )
+
+/** As `got`, where the clock has to move for it. */
+const gotAfter = (cache: CacheAside.CacheAside<string, string>, millis: number, key = "k") =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(got(cache, key), { startImmediately: true })
+    yield* TestClock.adjust(millis)
+    return yield* Fiber.join(fiber)
+  })
+
+const count = (store: SharedMemory, name: string) => store.asked.filter((asked) => asked === name).length
+
+describe("CacheAside in a shared store", () => {
+  describe("one load a key over all nodes", () => {
+    it.effect("500 callers on each of two nodes make one load", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.delay(Effect.succeed("v"), "1 second"))
+        const nodes = [yield* node(store, from), yield* node(store, from)]
+        const fiber = yield* Effect.forkChild(
+          Effect.forEach(Array.from({ length: 1_000 }), (_, index) => got(nodes[index % 2]!), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(new Set(yield* Fiber.join(fiber)), new Set(["v"]))
+        assert.strictEqual(from.loads, 1)
+        // Where there is no other node in the way, one question gets the lease and one gives the value.
+        assert.deepStrictEqual([count(store, "write"), store.entries.size, store.leases.size], [1, 1, 0])
+      }))
+
+    it.effect("a node that stops saying that it is alive is replaced, and its late value is refused", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const slow = source(Effect.delay(Effect.succeed("late"), "8 seconds"))
+        const fast = source(Effect.succeed("timely"))
+        const one = yield* node(store, slow)
+        const other = yield* node(store, fast)
+        const first = yield* Effect.forkChild(got(one), { startImmediately: true })
+        // Alive, it keeps its lease for longer than 3 seconds.
+        const second = yield* Effect.forkChild(got(other), { startImmediately: true })
+        yield* TestClock.adjust("4 seconds")
+        assert.strictEqual(fast.loads, 0)
+        // It is not heard any more.
+        store.leases.delete("k")
+        yield* TestClock.adjust("200 millis")
+        assert.strictEqual(yield* Fiber.join(second), "timely")
+        yield* TestClock.adjust("4 seconds")
+        assert.strictEqual(yield* Fiber.join(first), "late")
+        assert.strictEqual((yield* one.metrics).refusedWrites, 1)
+        assert.strictEqual(yield* got(one), "timely")
+        assert.strictEqual(slow.loads, 1)
+      }))
+
+    it.effect("a node whose load fails gives the lease to the next", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const bad = source<string>(Effect.delay(Effect.fail("down"), "1 second"))
+        const good = source(Effect.succeed("v"))
+        const first = yield* Effect.forkChild(got(yield* node(store, bad)), { startImmediately: true })
+        const second = yield* Effect.forkChild(got(yield* node(store, good)), { startImmediately: true })
+        yield* TestClock.adjust("1200 millis")
+        assert.deepStrictEqual([yield* Fiber.join(first), yield* Fiber.join(second)], ["failed", "v"])
+      }))
+
+    it.effect("whatever step a caller is interrupted at, no lease stays behind", () =>
+      Effect.gen(function*() {
+        for (const step of steps(8, 14)) {
+          const store = new SharedMemory()
+          const from = source(Effect.andThen(Effect.yieldNow, Effect.succeed("v")))
+          yield* Effect.scoped(Effect.gen(function*() {
+            const cache = yield* Effect.provideService(node(store, from), MaxOpsBeforeYield, step.ops)
+            yield* interruptAt(got(cache), step)
+            yield* Effect.yieldNow
+            assert.strictEqual(yield* gotAfter(cache, 100), "v")
+            assert.strictEqual(store.leases.size, 0)
+          }))
+        }
+      }))
+  })
+
+  describe("two levels", () => {
+    it.effect("what one node has loaded another reads from the store, and then from its memory", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("v"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        assert.strictEqual(yield* got(other), "v")
+        const before = count(store, "acquire")
+        assert.strictEqual(yield* got(other), "v")
+        assert.strictEqual(count(store, "acquire"), before)
+        assert.strictEqual(from.loads, 1)
+        const { hits, misses, storeHits } = yield* other.metrics
+        assert.deepStrictEqual({ hits, misses, storeHits }, { hits: 2, misses: 0, storeHits: 1 })
+      }))
+
+    it.effect("with storage `redis` nothing is kept in memory", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("v"))
+        const cache = yield* node(store, from, { storage: "redis" })
+        yield* got(cache)
+        yield* got(cache)
+        assert.deepStrictEqual([yield* cache.size, from.loads, (yield* cache.metrics).storeHits], [0, 1, 1])
+      }))
+
+    it.effect("a copy in memory ends when its original does, not a time to live after it was read", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        yield* TestClock.adjust("59 seconds")
+        yield* got(other)
+        from.next = Effect.succeed("new")
+        yield* TestClock.adjust(999)
+        assert.strictEqual(yield* got(other), "old")
+        yield* TestClock.adjust(1)
+        assert.strictEqual(yield* got(other), "new")
+      }))
+
+    it.effect("absence is shared too, and a stale value is served by any node while one loads anew", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source<string>(Effect.succeed(Option.none()))
+        const options = { staleWhileRevalidate: "1 minute", staleIfError: "10 minutes" } as const
+        const [one, other] = [yield* node(store, from, options), yield* node(store, from, options)]
+        yield* got(one)
+        assert.strictEqual(yield* got(other), "absent")
+        yield* TestClock.adjust("31 seconds")
+        from.next = Effect.delay(Effect.succeed("v"), "1 second")
+        assert.deepStrictEqual([yield* got(other), yield* got(one)], ["absent", "absent"])
+        yield* TestClock.adjust("1 second")
+        yield* got(one)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([yield* got(other), yield* got(one)], ["v", "v"])
+        assert.strictEqual(from.loads, 2)
+        // Long after, the loader is down.
+        yield* TestClock.adjust("5 minutes")
+        from.next = Effect.fail("down")
+        const third = yield* node(store, from, options)
+        assert.strictEqual(yield* got(third), "v")
+        yield* TestClock.adjust("6 minutes")
+        assert.strictEqual(yield* got(third), "failed")
+      }))
+
+    it.effect("undecodable bytes are a counted miss, and are replaced", () =>
+      Effect.gen(function*() {
+        for (const payload of ["", "garbage", "1|x|60000|60000|1|v||{\"not\":\"text\"}", "1|x|60000|60000|1|v|%|\"v\""]) {
+          const store = new SharedMemory()
+          store.entries.set("k", { key: "k", payload, tags: [], expires: 1e9 })
+          const cache = yield* node(store, source(Effect.succeed("v")))
+          assert.strictEqual(yield* got(cache), "v")
+          assert.strictEqual((yield* cache.metrics).undecodable, 1)
+          assert.strictEqual(yield* got(yield* node(store, source(Effect.succeed("other")))), "v")
+        }
+      }))
+
+    it.effect("a value that its schema cannot encode is served and not shared", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const cache = yield* CacheAside.make({
+          name: "c",
+          schema: Schema.String.check(Schema.isMaxLength(3)),
+          load: () => Effect.succeed("too long"),
+          ttl: "1 minute",
+          storage: "two-level"
+        }).pipe(Effect.provide(store.layer))
+        assert.deepStrictEqual(yield* cache.get("k"), Option.some("too long"))
+        assert.strictEqual((yield* cache.metrics).unencodable, 1)
+        assert.deepStrictEqual([store.entries.size, store.leases.size], [0, 0])
+      }))
+
+    it.effect("getMany reads the store once, and loads what is missing", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = { load: (key: string) => Effect.succeed(key.toUpperCase()) }
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* one.warm(["a", "b", "c"])
+        store.asked.length = 0
+        const found = yield* other.getMany(["c", "a", "d", "b"])
+        assert.deepStrictEqual(found, ["C", "A", "D", "B"].map(Option.some))
+        assert.strictEqual(count(store, "read"), 1)
+        assert.strictEqual(count(store, "acquire"), 1)
+      }))
+
+    it.effect("a refresh loads although the store has a fresh value", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const cache = yield* node(store, from)
+        yield* got(cache)
+        from.next = Effect.succeed("new")
+        assert.deepStrictEqual(yield* cache.refresh("k"), Option.some("new"))
+        assert.strictEqual(yield* got(cache), "new")
+        assert.strictEqual(yield* got(yield* node(store, from)), "new")
+      }))
+  })
+
+  describe("invalidation", () => {
+    const targets: ReadonlyArray<readonly [string, CacheAside.Target]> = [
+      ["key", { key: "user:1" }],
+      ["tag", { tag: "people" }],
+      ["prefix", { prefix: "user:" }],
+      ["all", { all: true }]
+    ]
+    const tagged = { tags: () => ["people"] }
+
+    for (const storage of ["redis", "two-level"] as const) {
+      for (const [name, target] of targets) {
+        it.effect(`by ${name} on one node forgets the value on all (${storage})`, () =>
+          Effect.gen(function*() {
+            const store = new SharedMemory()
+            const from = source(Effect.succeed("old"))
+            const options = { ...tagged, storage }
+            const [one, other] = [yield* node(store, from, options), yield* node(store, from, options)]
+            yield* got(one, "user:1")
+            yield* got(other, "user:1")
+            from.next = Effect.succeed("new")
+            yield* one.forget(target)
+            assert.deepStrictEqual([yield* got(other, "user:1"), yield* got(one, "user:1")], ["new", "new"])
+            assert.strictEqual(from.loads, 2)
+          }))
+
+        it.effect(`by ${name} during a load on another node wins (${storage})`, () =>
+          Effect.gen(function*() {
+            const store = new SharedMemory()
+            const from = source(Effect.delay(Effect.succeed("old"), "1 second"))
+            const options = { ...tagged, storage }
+            const [one, other] = [yield* node(store, from, options), yield* node(store, from, options)]
+            const before = yield* Effect.forkChild(got(one, "user:1"), { startImmediately: true })
+            // Even if the message is lost: the version in the store decides.
+            store.deaf = true
+            yield* other.forget(target)
+            from.next = Effect.succeed("new")
+            const after = yield* Effect.forkChild(got(other, "user:1"), { startImmediately: true })
+            yield* TestClock.adjust("2 seconds")
+            assert.deepStrictEqual([yield* Fiber.join(before), yield* Fiber.join(after)], ["old", "new"])
+            assert.deepStrictEqual([yield* got(one, "user:1"), yield* got(other, "user:1")], ["new", "new"])
+            assert.strictEqual((yield* one.metrics).refusedWrites, 1)
+          }))
+      }
+    }
+
+    it.effect("an invalidation between the load and the write is not overtaken by the write", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        store.beforeWrite = Effect.suspend(() => {
+          store.beforeWrite = Effect.void
+          from.next = Effect.succeed("new")
+          return other.invalidate("k")
+        })
+        yield* got(one)
+        assert.strictEqual(yield* got(one), "new")
+      }))
+  })
+
+  describe("the bus", () => {
+    it.effect("after a gap memory is distrusted: a lost message is noticed with the next, or with a sign of life", () =>
+      Effect.gen(function*() {
+        for (const next of ["message", "sign of life"]) {
+          const store = new SharedMemory()
+          const from = source(Effect.succeed("old"))
+          const [one, other] = [yield* node(store, from), yield* node(store, from)]
+          yield* got(one)
+          store.deaf = true
+          yield* other.invalidate("k")
+          store.deaf = false
+          from.next = Effect.succeed("new")
+          assert.strictEqual(yield* got(one), "old")
+          if (next === "message") yield* other.invalidate("another")
+          else {
+            yield* TestClock.adjust("1 second")
+            // It is heard before the sign of life comes back.
+            yield* got(one)
+          }
+          assert.strictEqual(yield* got(one), "new")
+          assert.strictEqual((yield* one.metrics).gaps, 1)
+        }
+      }))
+
+    it.effect("a bus that is silent although it was asked is a gap, after the bound", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        store.deaf = true
+        yield* other.invalidate("k")
+        from.next = Effect.succeed("new")
+        yield* TestClock.adjust(1_999)
+        assert.strictEqual(yield* got(one), "old")
+        yield* TestClock.adjust(1)
+        assert.strictEqual(yield* got(one), "new")
+      }))
+
+    it.effect("a store that has lost its data is noticed: no copy outlives its original by more than the bound", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const cache = yield* node(store, from)
+        yield* got(cache)
+        store.flush()
+        from.next = Effect.succeed("new")
+        yield* TestClock.adjust("2 seconds")
+        yield* got(cache)
+        assert.strictEqual(yield* got(cache), "new")
+      }))
+
+    it.effect("nothing is sent while nobody asks", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const cache = yield* node(store, source(Effect.succeed("v")))
+        yield* got(cache)
+        const before = store.asked.length
+        yield* TestClock.adjust("30 seconds")
+        assert.strictEqual(store.asked.length, before)
+      }))
+  })
+
+  describe("while the store is away", () => {
+    it.effect("memory and loads serve, the node is degraded, and it comes back by itself", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("v"))
+        const cache = yield* node(store, from)
+        const state = Effect.flatMap(Status.Status, (status) => Effect.map(status.get("cache-aside:c"), (one) => one?.state))
+        yield* got(cache)
+        store.mode = "down"
+        assert.strictEqual(yield* got(cache, "other"), "v")
+        assert.strictEqual(yield* state, "degraded")
+        assert.strictEqual(yield* got(cache), "v")
+        assert.strictEqual(yield* got(cache, "other"), "v")
+        assert.strictEqual(from.loads, 2)
+        store.mode = "up"
+        yield* TestClock.adjust("1 second")
+        yield* got(cache)
+        assert.strictEqual(yield* state, "ready")
+        yield* got(cache, "third")
+        assert.isTrue(store.entries.has("third"))
+      }).pipe(Effect.scoped, Effect.provide(Status.layer)))
+
+    it.effect("a frozen store costs one time-out, and then nothing until it is tried again in the background", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("v"))
+        const cache = yield* node(store, from)
+        store.mode = "frozen"
+        assert.strictEqual(yield* gotAfter(cache, 500), "v")
+        for (let index = 0; index < 50; index++) {
+          assert.strictEqual(yield* got(cache, `k${index}`), "v")
+          yield* TestClock.adjust(100)
+        }
+        assert.strictEqual(from.loads, 51)
+        store.mode = "up"
+        yield* TestClock.adjust("2 seconds")
+        yield* got(cache)
+        yield* TestClock.adjust("1 second")
+        yield* got(cache, "again")
+        assert.isTrue(store.entries.has("again"))
+      }))
+
+    it.effect("an invalidation is not lost: this node never serves what it has forgotten, and others hear of it later", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        yield* got(other)
+        store.mode = "down"
+        yield* one.invalidate("k")
+        from.next = Effect.succeed("new")
+        assert.strictEqual(yield* got(one), "new")
+        assert.strictEqual(yield* got(other), "old")
+        store.mode = "up"
+        // Nobody asks: it is told by itself.
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* got(other), "new")
+        assert.strictEqual(yield* got(one), "new")
+      }))
+
+    it.effect("with storage `redis` callers of one node still share a load", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.delay(Effect.succeed("v"), "1 second"))
+        const cache = yield* node(store, from, { storage: "redis" })
+        store.mode = "down"
+        const fiber = yield* Effect.forkChild(
+          Effect.forEach(Array.from({ length: 100 }), () => got(cache), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(new Set(yield* Fiber.join(fiber)), new Set(["v"]))
+        assert.strictEqual(from.loads, 1)
+        assert.strictEqual(yield* cache.size, 0)
+      }))
+  })
+})
