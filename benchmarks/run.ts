@@ -126,7 +126,15 @@ if (positionals.length === 0 || unknown.length > 0) usage()
 else {
   mkdirSync(join(root, ".cache/bench"), { recursive: true })
   const outcomes: Array<Outcome> = []
-  for (const name of wanted) outcomes.push(await runSuite(name))
+  for (const name of wanted) {
+    try {
+      outcomes.push(await runSuite(name))
+    } catch (error) {
+      // The other suites are still worth having.
+      console.error(`\n${name}: ${error instanceof Error ? error.message : String(error)}`)
+      process.exitCode = 1
+    }
+  }
   if (values.json !== undefined) {
     const document = {
       machine: machine(),

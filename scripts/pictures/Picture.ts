@@ -148,9 +148,10 @@ export class Picture {
   }
 
   /** A line through points of (x, y) in pixels. */
-  path(points: ReadonlyArray<readonly [number, number]>, kind: Kind, thickness = 1.5): void {
+  path(points: ReadonlyArray<readonly [number, number]>, kind: Kind, dashed = false): void {
     const d = points.map(([x, y], index) => `${index === 0 ? "M" : "L"}${number(x)} ${number(y)}`).join("")
-    this.#parts.push(`<path class="${kind}-l" stroke-width="${thickness}" d="${d}"/>`)
+    const dashes = dashed ? ` stroke-dasharray="4 3"` : ""
+    this.#parts.push(`<path class="${kind}-l" stroke-width="1.5"${dashes} d="${d}"/>`)
   }
 
   /** A filled area below steps of (milliseconds, height in pixels) that stand on `bottom`. */
@@ -166,12 +167,12 @@ export class Picture {
   }
 
   /** A line of steps of (milliseconds, y in pixels). */
-  steps(steps: ReadonlyArray<readonly [number, number]>, kind: Kind): void {
+  steps(steps: ReadonlyArray<readonly [number, number]>, kind: Kind, dashed = false): void {
     const points: Array<readonly [number, number]> = []
     for (const [index, [at, y]] of steps.entries()) {
       points.push([this.x(at), y], [this.x(steps[index + 1]?.[0] ?? this.options.until), y])
     }
-    this.path(points, kind)
+    this.path(points, kind, dashed)
   }
 
   dot(x: number, y: number, kind: Kind): void {

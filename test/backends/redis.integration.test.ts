@@ -2,7 +2,7 @@ import { assert, describe, it, layer as itLayer } from "@effect/vitest"
 import {
   Cause,
   Context,
-  Duration,
+  type Duration,
   Effect,
   Exit,
   Fiber,

@@ -424,7 +424,7 @@ describe("Redaction", () => {
     /** What the carriers themselves consist of, and what inspection adds. */
     const skeleton = [
       "before after redis://app:@cache:6379/0 AUTH Error AggregateError: [cause] [stack] [message] [errors] Not an error:",
-      "Map(1) {' => '} Set(1) { list: [ 'x' ], map: set: name code _tag [name] null undefined more characters bytes>"
+      "Map(1) {' => '} Set(1) { list: [ 'x' ], map: set: name code _tag [name] [length]: [size] null undefined more characters bytes>"
     ].join(" ")
 
     const word = fc.stringMatching(/^[A-Za-z0-9]{6,24}$/).filter((s) => !skeleton.includes(s)).map((s) => `zq${s}`)

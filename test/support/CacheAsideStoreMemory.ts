@@ -78,7 +78,7 @@ export class SharedMemory {
     acquire: ({ key, lease, seen, token }) =>
       this.#step("acquire", (now) => {
         const found = this.#find(key, now)
-        const id = found?.payload.split("|")[1]
+        const id = found?.payload.split("|")[1] ?? "?"
         if (found !== undefined && seen !== undefined && id !== seen) return { _tag: "Found", found }
         const held = this.leases.get(key)
         if (held !== undefined && held.expires > now) return { _tag: "Busy" }

@@ -65,8 +65,7 @@ end
 return out`)
 
 const ACQUIRE = script(`local entry = redis.call('GET', KEYS[1])
-local id = entry and string.match(entry, '^1|([^|]*)|')
-if id and ARGV[4] ~= '*' and id ~= ARGV[4] then return {'found', entry, redis.call('PTTL', KEYS[1])} end
+if entry and ARGV[4] ~= '*' and string.match(entry, '^1|([^|]*)|') ~= ARGV[4] then return {'found', entry, redis.call('PTTL', KEYS[1])} end
 if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {'busy'} end
 ${meta}return {'lease', epoch, sequence}`)
 

@@ -34,9 +34,6 @@ export const encode = (header: Header, json: string | undefined): string =>
     json ?? ""
   ].join("|")
 
-/** The id, whatever the rest is; empty when there is none. */
-export const idOf = (payload: string): string => /^1\|([^|]*)\|/.exec(payload)?.[1] ?? ""
-
 const head = /^1\|([^|]*)\|(\d+|-)\|(\d+|-)\|(\d+)\|([av])\|([^|]*)\|/
 
 /** `undefined`: it is not an entry, or its value is not one of the schema. */

@@ -105,11 +105,12 @@ class SharedLoad<A, E> {
   found(found: Found, at: number): Effect.Effect<unknown, E> {
     const { engine, flight, parts } = this
     const content = Payload.decode(parts.codec, found.payload)
-    this.seen = Payload.idOf(found.payload)
     if (content === undefined) {
+      this.seen = undefined
       engine.parts.meter.counters.undecodable.value++
       return this.ask(firstPoll)
     }
+    this.seen = content.id
     // Its life began when what is gone of it had not yet gone. `at` is before the store looked, so that a copy never
     // outlives the original.
     const born = content.life === Infinity ? at : at - Math.max(0, content.life - found.left)

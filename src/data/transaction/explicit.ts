@@ -15,7 +15,10 @@ import { TransactionEndedError } from "./errors.ts"
  * @since 0.1.0
  */
 export interface Handle<E> {
-  /** Runs work in the transaction. A failure leaves the transaction open; Postgres refuses more after a failed statement. */
+  /**
+   * Runs work in the transaction. A failure of the work leaves the transaction open, though Postgres refuses further
+   * statements once one has failed. Fails with `TransactionEndedError` when the transaction ends meanwhile.
+   */
   readonly run: <A, E1, R>(work: Effect.Effect<A, E1, R>) => Effect.Effect<A, E1 | TransactionEndedError, R>
   /** Commits. Fails with what the transaction ended with, if it did not stand. */
   readonly commit: Effect.Effect<void, E | TransactionEndedError>
@@ -23,11 +26,14 @@ export interface Handle<E> {
   readonly rollback: Effect.Effect<void>
 }
 
-const rollback = Symbol("rollback")
+/** How the work of a transaction that shall not stand fails. */
+class RollBack {
+  readonly _tag = "RollBack"
+}
 
-type Begun<E> = <R>(work: Effect.Effect<void, typeof rollback, R>) => Effect.Effect<void, E | typeof rollback, R>
+type Transact<E> = (work: Effect.Effect<void, RollBack>) => Effect.Effect<void, E | RollBack>
 
-/** The services that a fiber has and another has not: those of the transaction. */
+/** The services that one context has and another has not: those of the transaction. */
 const difference = (inside: Context.Context<never>, outside: Context.Context<never>): ReadonlyMap<string, unknown> => {
   const added = new Map<string, unknown>()
   for (const [key, value] of inside.mapUnsafe) {
@@ -36,51 +42,52 @@ const difference = (inside: Context.Context<never>, outside: Context.Context<nev
   return added
 }
 
-export const begin = <E, R>(name: string, transact: Begun<E>): Effect.Effect<Handle<E>, E, R | Scope.Scope> =>
+export const begin = <E>(name: string, transact: Transact<E>): Effect.Effect<Handle<E>, E, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Effect.scope
       const outside = yield* Effect.context<never>()
       const opened = Deferred.makeUnsafe<ReadonlyMap<string, unknown>, E>()
-      const word = Deferred.makeUnsafe<void, typeof rollback>()
+      const word = Deferred.makeUnsafe<void, RollBack>()
+      const ended = Effect.fail(new TransactionEndedError({ transaction: name }))
       let decided = false
 
-      const work = Effect.flatMap(Effect.context<never>(), (inside) =>
-        Effect.andThen(Deferred.succeed(opened, difference(inside, outside)), Deferred.await(word)))
-      const fiber = yield* Effect.forkDetach(
-        Effect.onExit(transact(work), (exit) =>
-          Exit.isFailure(exit)
-            ? Deferred.failCause(opened, exit.cause as Exit.Failure<never, E>["cause"])
-            : Effect.void),
-        { startImmediately: true }
+      const work = Effect.flatMap(
+        Effect.context<never>(),
+        (inside) => Effect.andThen(Deferred.succeed(opened, difference(inside, outside)), Deferred.await(word))
       )
-      const ended = new TransactionEndedError({ transaction: name })
-
-      const decide = (how: Effect.Effect<void, typeof rollback>) =>
-        Effect.suspend(() => {
-          if (decided || fiber.pollUnsafe() !== undefined) return Effect.succeed(false)
-          decided = true
-          return Effect.as(Deferred.done(word, Effect.runSyncExit(how)), true)
-        })
-      const undo = Effect.uninterruptible(
-        Effect.andThen(decide(Effect.fail(rollback)), Effect.asVoid(Fiber.await(fiber)))
-      )
+      const fiber = yield* Effect.forkDetach(transact(work), { startImmediately: true })
+      fiber.addObserver((exit) => {
+        // Too late to matter, unless it never got as far as being open.
+        if (Exit.isFailure(exit)) Deferred.doneUnsafe(opened, exit as Exit.Exit<never, E>)
+      })
+      const isOver = () => decided || fiber.pollUnsafe() !== undefined
+      /** Says the word, if nobody has. */
+      const decide = (how: Exit.Exit<void, RollBack>): boolean => {
+        if (isOver()) return false
+        decided = true
+        return Deferred.doneUnsafe(word, how)
+      }
+      const undo = Effect.uninterruptible(Effect.suspend(() => {
+        decide(Exit.fail(new RollBack()))
+        return Effect.asVoid(Fiber.await(fiber))
+      }))
       yield* Scope.addFinalizer(scope, undo)
       const services = yield* Effect.onInterrupt(restore(Deferred.await(opened)), () => Fiber.interrupt(fiber))
 
       return {
         run: (effect) =>
           Effect.suspend(() =>
-            decided || fiber.pollUnsafe() !== undefined ? Effect.fail(ended) : Effect.raceFirst(
+            isOver() ? ended : Effect.raceFirst(
               Effect.updateContext(effect, (context: Context.Context<never>) =>
                 Context.makeUnsafe(new Map([...context.mapUnsafe, ...services]))),
-              Effect.andThen(Fiber.await(fiber), Effect.fail(ended))
+              Effect.andThen(Fiber.await(fiber), ended)
             )
           ),
-        commit: Effect.uninterruptible(Effect.flatMap(decide(Effect.void), (mine) =>
-          mine || !decided
-            ? Effect.catchIf(Fiber.join(fiber), (error) => error === rollback, () => Effect.fail(ended))
-            : Effect.fail(ended))) as Effect.Effect<void, E | TransactionEndedError>,
+        commit: Effect.uninterruptible(Effect.suspend((): Effect.Effect<void, E | TransactionEndedError> => {
+          if (!decide(Exit.void) && decided) return ended
+          return Effect.catchIf(Fiber.join(fiber), (error) => error instanceof RollBack, () => ended)
+        })),
         rollback: undo
       }
     })

@@ -1,30 +1,70 @@
-// A bounded map that forgets what was used least recently and what has expired. Plain functions; the time is an argument
-// (monotonic milliseconds) and may be a number or, where reading the clock costs, a function asked only when it matters.
+// A bounded map that forgets what was used least recently and what has expired. Plain functions; the time is an argument,
+// as a function of monotonic milliseconds where reading the clock costs and is most often not needed.
 //
-// A JavaScript `Map` remembers the order of insertion, so "delete and set again" makes an entry the youngest in O(1).
+// Entries form a ring in the order of use. The usual trick, to delete a key from a `Map` and set it again, is not O(1) in
+// V8: the holes that it leaves stay in the key's bucket, and a key that is read often becomes slow to find.
 
-export interface Entry<A> {
-  readonly value: A
+interface Links<A> {
+  older: Links<A>
+  newer: Links<A>
+}
+
+export interface Entry<A> extends Links<A> {
+  readonly key: string
+  value: A
   /** Monotonic milliseconds at which the entry is gone; `Infinity` for never. */
-  readonly expires: number
+  expires: number
 }
 
 export interface Lru<A> {
   readonly max: number
   readonly entries: Map<string, Entry<A>>
-  /** How many entries had to go although they had not expired. */
+  /** Where the ring begins and ends: the newest entry is older than it, the oldest newer. */
+  readonly ends: Links<A>
+  /** How many entries had to go for want of room. */
   evicted: number
 }
 
-export const make = <A>(max: number): Lru<A> => ({ max, entries: new Map(), evicted: 0 })
+const ring = <A>(): Links<A> => {
+  const self = {} as Links<A>
+  self.older = self
+  self.newer = self
+  return self
+}
+
+export const make = <A>(max: number): Lru<A> => ({ max, entries: new Map(), ends: ring(), evicted: 0 })
+
+const unlink = <A>(entry: Links<A>): void => {
+  entry.older.newer = entry.newer
+  entry.newer.older = entry.older
+}
+
+const makeNewest = <A>(self: Lru<A>, entry: Links<A>): void => {
+  entry.older = self.ends.older
+  entry.newer = self.ends
+  entry.older.newer = entry
+  self.ends.older = entry
+}
+
+const drop = <A>(self: Lru<A>, entry: Entry<A>): void => {
+  unlink(entry)
+  self.entries.delete(entry.key)
+}
+
+const isOver = <A>(entry: Entry<A>, now: () => number): boolean => entry.expires !== Infinity && entry.expires <= now()
 
 /** The living entry, now the most recently used. */
 export const get = <A>(self: Lru<A>, key: string, now: () => number): Entry<A> | undefined => {
   const entry = self.entries.get(key)
   if (entry === undefined) return undefined
-  self.entries.delete(key)
-  if (entry.expires !== Infinity && entry.expires <= now()) return undefined
-  self.entries.set(key, entry)
+  if (isOver(entry, now)) {
+    drop(self, entry)
+    return undefined
+  }
+  if (self.ends.older !== entry) {
+    unlink(entry)
+    makeNewest(self, entry)
+  }
   return entry
 }
 
@@ -32,38 +72,53 @@ export const get = <A>(self: Lru<A>, key: string, now: () => number): Entry<A> |
 export const has = <A>(self: Lru<A>, key: string, now: () => number): boolean => {
   const entry = self.entries.get(key)
   if (entry === undefined) return false
-  if (entry.expires === Infinity || entry.expires > now()) return true
-  self.entries.delete(key)
+  if (!isOver(entry, now)) return true
+  drop(self, entry)
   return false
 }
 
 /** Puts an entry in; when there are too many, the least recently used goes, expired or not. */
 export const set = <A>(self: Lru<A>, key: string, value: A, expires: number): void => {
-  if (!self.entries.delete(key) && self.entries.size >= self.max) {
-    for (const oldest of self.entries.keys()) {
-      self.entries.delete(oldest)
-      break
-    }
+  const known = self.entries.get(key)
+  if (known !== undefined) {
+    known.value = value
+    known.expires = expires
+    unlink(known)
+    makeNewest(self, known)
+    return
+  }
+  if (self.entries.size >= self.max) {
+    // There is at least one, so the end of the ring is an entry.
+    drop(self, self.ends.newer as Entry<A>)
     self.evicted++
   }
-  self.entries.set(key, { value, expires })
+  const entry: Entry<A> = { key, value, expires, older: self.ends, newer: self.ends }
+  self.entries.set(key, entry)
+  makeNewest(self, entry)
 }
 
 /** Whether a living entry was removed. */
 export const remove = <A>(self: Lru<A>, key: string, now: () => number): boolean => {
   const entry = self.entries.get(key)
   if (entry === undefined) return false
-  self.entries.delete(key)
-  return entry.expires === Infinity || entry.expires > now()
+  drop(self, entry)
+  return !isOver(entry, now)
 }
 
-/** Removes all keys that start with `prefix`; gives how many were alive. O(entries), unless the prefix is empty. */
+/** Removes all keys that start with `prefix`; gives how many were alive. O(entries). */
 export const clear = <A>(self: Lru<A>, prefix: string, now: number): number => {
   let removed = 0
   for (const [key, entry] of self.entries) {
     if (!key.startsWith(prefix)) continue
-    self.entries.delete(key)
+    drop(self, entry)
     if (entry.expires > now) removed++
   }
   return removed
+}
+
+/** All keys, the least recently used first. O(entries). */
+export const keys = <A>(self: Lru<A>): ReadonlyArray<string> => {
+  const out: Array<string> = []
+  for (let at = self.ends.newer; at !== self.ends; at = at.newer) out.push((at as Entry<A>).key)
+  return out
 }

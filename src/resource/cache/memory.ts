@@ -55,7 +55,7 @@ export const make = (
   }
   const set = (key: string, value: string, ttl: number, now: () => number) => {
     if (ttl === 0) {
-      lru.entries.delete(key)
+      Lru.remove(lru, key, now)
       return
     }
     Lru.set(lru, key, value, ttl === Infinity ? Infinity : now() + ttl)
