@@ -1,4 +1,4 @@
-/** A suite as a picture: one bar a case, its line the smallest and largest round. */
+/** A suite as a picture: one bar a case, its line the middle half of the rounds. */
 import { figure, times } from "./format.ts"
 import type { Result, Spread } from "./statistics.ts"
 import type { Metric } from "./Suite.ts"
@@ -27,7 +27,7 @@ const spreadOf = (result: Result, metric: Metric): Spread => {
   if (metric === "cpu") return result.cpuNanos
   if (metric === "wall") return result.wallNanos
   const bytes = result.bytesPerCall ?? 0
-  return { median: bytes, min: bytes, max: bytes }
+  return { median: bytes, min: bytes, max: bytes, lower: bytes, upper: bytes }
 }
 
 export const chart = (title: string, metric: Metric, subtitle: string, results: ReadonlyArray<Result>): string => {
@@ -40,18 +40,18 @@ export const chart = (title: string, metric: Metric, subtitle: string, results: 
     parts.push(`<text class="group" x="16" y="${y + 15}">${escape(group)}</text>`)
     y += rowHeight + 2
     for (const result of own) {
-      const { max, median, min } = spreadOf(result, metric)
+      const { lower, median, upper } = spreadOf(result, metric)
       const factor = result.role === "ours" || result.ratioToOurs === null
         ? ""
         : ` (${times(result.ratioToOurs)} ours)`
-      const end = labelWidth + scale(Math.max(median, Math.min(max, longest * 1.04)))
+      const end = labelWidth + scale(Math.max(median, Math.min(upper, longest * 1.04)))
       parts.push(
         `<text x="${labelWidth - 10}" y="${y + 14}" text-anchor="end">${escape(result.case)}</text>`,
         `<rect class="${result.role}" x="${labelWidth}" y="${y + 2}" width="${
           scale(median).toFixed(1)
         }" height="15" rx="2"/>`,
-        `<line class="spread" x1="${(labelWidth + scale(min)).toFixed(1)}" x2="${
-          (labelWidth + scale(max)).toFixed(1)
+        `<line class="spread" x1="${(labelWidth + scale(lower)).toFixed(1)}" x2="${
+          (labelWidth + scale(upper)).toFixed(1)
         }" y1="${y + 9.5}" y2="${y + 9.5}"/>`,
         `<text x="${(end + 8).toFixed(1)}" y="${y + 14}">${escape(figure(metric, median) + factor)}</text>`
       )

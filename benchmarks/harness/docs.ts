@@ -13,7 +13,7 @@ take 20 ms, in one running fiber or one promise loop. A figure is the median ove
 ratios of turns that stand side by side; the smallest and the largest turn show the noise. Bytes are what the heap grows by
 a call, in a second process. Nothing here is asserted by a test: figures depend on the machine, ratios hardly do.
 
-Roles: **ours**; the *floor*, the least code that does the job without features (\`benchmarks/floors\`); peers. "x floor" and
+Roles: **ours**; the _floor_, the least code that does the job without features (\`benchmarks/floors\`); peers. "x floor" and
 "x ours" say how many times the floor's, or our, figure that is. A goal that is missed says MISSED.
 `
 

@@ -16,6 +16,9 @@ export interface Spread {
   readonly median: number
   readonly min: number
   readonly max: number
+  /** The middle half of the rounds lies between these. */
+  readonly lower: number
+  readonly upper: number
 }
 
 export interface Result {
@@ -52,11 +55,11 @@ export const median = (values: ReadonlyArray<number>): number => {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-const spread = (values: ReadonlyArray<number>): Spread => ({
-  median: median(values),
-  min: Math.min(...values),
-  max: Math.max(...values)
-})
+const spread = (values: ReadonlyArray<number>): Spread => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))]!
+  return { median: median(values), min: at(0), max: at(1), lower: at(0.25), upper: at(0.75) }
+}
 
 const figures = (measured: Measured, metric: Metric): ReadonlyArray<number> => measured[metric] ?? []
 

@@ -19,10 +19,12 @@ const cases = (name: string, work: Effect.Effect<number, Error>, promised: () =>
   const { effect, promise } = group(name)
   const ours = Timeout.timeout("2 seconds")
   const floor = Floor.make(2000)
+  const clock = Floor.makeWithClock(2000)
   const theirs = Effect.timeout("2 seconds")
   return [
     effect("seaworthy", "ours", () => ours(work)),
     effect("floor", "floor", () => floor(work)),
+    effect("floor with Effect's clock", "bare", () => clock(work)),
     effect("no time-out", "bare", () => work),
     effect("effect timeout", "peer", () => theirs(work)),
     promise("cockatiel", "peer", () => cockatiel.execute(promised)),

@@ -90,7 +90,7 @@ const number = (value: number): string => String(Math.round(value * 10) / 10)
 const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ",")
 
 /** About how wide a text is at 12 px. */
-const textWidth = (text: string): number => text.length * 6.1
+const textWidth = (text: string): number => text.length * 6.5
 
 const legendRow = 20
 
@@ -159,7 +159,7 @@ export class Picture {
     const first = steps[0]
     if (first === undefined) return
     let d = `M${number(this.x(first[0]))} ${number(bottom)}`
-    for (const [index, [at, high]] of steps.entries()) {
+    for (const [index, [, high]] of steps.entries()) {
       const end = steps[index + 1]?.[0] ?? this.options.until
       d += `V${number(bottom - high)}H${number(this.x(end))}`
     }
@@ -273,9 +273,7 @@ export class Picture {
       `<style>${style}</style>`,
       `<rect class="paper" width="${width}" height="${high}" rx="6"/>`,
       `<text class="ink h" x="20" y="28">${escape(title)}</text>`,
-      ...scenario.map((line, index) =>
-        `<text class="muted" x="20" y="${46 + index * 17}">${escape(line)}</text>`
-      ),
+      ...scenario.map((line, index) => `<text class="muted" x="20" y="${46 + index * 17}">${escape(line)}</text>`),
       ...this.#parts,
       "</svg>",
       ""

@@ -16,8 +16,13 @@ interface Seen {
 }
 
 const lanes = [
-  { name: "gradient", detail: "the defaults", algorithm: AdaptiveLimit.gradient() },
-  { name: "AIMD", detail: "latency 150 ms", algorithm: AdaptiveLimit.aimd({ latency: "150 millis" }) }
+  { name: "AIMD", detail: "latency 150 ms", algorithm: AdaptiveLimit.aimd({ latency: "150 millis", max: 60 }) },
+  {
+    name: "gradient, gentle",
+    detail: "0.01 and 20,000 calls",
+    algorithm: AdaptiveLimit.gradient({ smoothing: 0.01, window: 20_000, max: 60 })
+  },
+  { name: "gradient, default", detail: "0.2 and 600 calls", algorithm: AdaptiveLimit.gradient({ max: 60 }) }
 ]
 
 /** Callers without end, on a dependency whose calls take longer the more of them there are beyond its capacity. */
@@ -59,19 +64,20 @@ export const adaptiveLimit = Effect.gen(function*() {
   const seen = lanes.map((): Seen => ({ limits: [], taken: [] }))
   for (const [index, { algorithm }] of lanes.entries()) yield* run(until, scene(algorithm, seen[index]!))
 
-  const high = 96
-  const latencyHigh = 44
+  const high = 84
+  const latencyHigh = 34
   const laneHigh = high + latencyHigh + 34
-  const most = 50
+  const most = 60
   const picture = new Picture({
     title: "Adaptive limit: following what the dependency can do",
     scenario: [
       "60 callers without end. The dependency can do 30 calls at a time, of 100 ms each, then only 10, then 30 again;",
-      "with more than that at a time, every call takes longer in proportion. Nobody tells the limit."
+      "with more than that at a time, every call takes longer in proportion. Nobody tells the limit.",
+      "The gradient in two settings of smoothing and window: under a lasting overload the window has to be long."
     ],
     description:
-      "Both algorithms start at 20, rise to about the capacity of the dependency, fall when it loses capacity and " +
-      "durations grow, and rise again when it is back.",
+      "AIMD and a gentle gradient start at 20, rise to somewhat more than the capacity of the dependency, fall when it " +
+      "loses capacity and durations grow, and rise again. The default gradient takes the overload for usual and rises.",
     legend: [
       { shape: "line", kind: "main", text: "limit" },
       { shape: "dashed", kind: "muted", text: "capacity of the dependency" },
@@ -79,7 +85,8 @@ export const adaptiveLimit = Effect.gen(function*() {
     ],
     height: lanes.length * laneHigh + 40,
     until,
-    every: 4000
+    every: 4000,
+    left: 150
   })
   const { top } = picture
   picture.timeAxis(top, top + lanes.length * laneHigh)
@@ -87,16 +94,20 @@ export const adaptiveLimit = Effect.gen(function*() {
     const base = top + index * laneHigh + high + 8
     const { limits, taken } = seen[index]!
     const y = (limit: number) => base - limit / most * high
-    picture.lane(y(25), name, detail)
+    picture.lane(y(30), name, detail)
     picture.steps([0, 8000, 16_000].map((at): [number, number] => [at, y(capacity(at))]), "muted", true)
     picture.steps(limits.map(([at, limit]) => [at, y(limit)]), "main")
     picture.line(picture.left, base, picture.x(until), base, "grid")
-    for (const limit of [10, 30, 50]) {
+    for (const limit of [10, 30, 60]) {
       picture.text(picture.x(until) + 5, y(limit) + 4, String(limit), { small: true, kind: "muted" })
     }
     const bottom = base + latencyHigh + 10
     picture.lane(bottom - latencyHigh / 2, "duration", "0 to 400 ms")
-    picture.area(means(taken).map(([at, millis]) => [at, Math.min(400, millis) / 400 * latencyHigh]), bottom, "waitTint")
+    picture.area(
+      means(taken).map(([at, millis]) => [at, Math.min(400, millis) / 400 * latencyHigh]),
+      bottom,
+      "waitTint"
+    )
     picture.line(picture.left, bottom, picture.x(until), bottom, "muted")
   })
   return picture.render()

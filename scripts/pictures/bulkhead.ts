@@ -60,27 +60,28 @@ export const bulkhead = Effect.gen(function*() {
       { shape: "tick", kind: "refused", text: "refused: queue full" },
       { shape: "cross", kind: "bad", text: "refused: waited too long" }
     ],
-    height: 6 * unit + 4 * unit + 36 + 3 * 22 + 36,
+    height: 6 * unit + 4 * unit + 40 + 3 * 22 + 36,
     until,
     every: 1000
   })
+  const scaled = (counts: typeof running) => counts.map(([at, count]): [number, number] => [at, count * unit])
   const { top } = picture
-  const runBase = top + 14 + 6 * unit
+  const runBase = top + 18 + 6 * unit
   const waitBase = runBase + 14 + 4 * unit
   const laneTop = waitBase + 20
   picture.timeAxis(top, laneTop + 3 * 22)
   picture.band(slow.from, slow.to, top, laneTop + 3 * 22 - top, "mutedTint")
   picture.text(picture.x(slow.from) + 6, top + 13, "dependency slow", { kind: "muted", small: true })
-  picture.text(picture.x(resizeAt) + 6, top + 4, "resized to 6", { kind: "muted", small: true })
+  picture.text(picture.x(resizeAt) + 6, top + 12, "resized to 6", { kind: "muted", small: true })
 
   picture.lane(runBase - 3 * unit, "running")
-  picture.area(running, runBase, "main")
+  picture.area(scaled(running), runBase, "main")
   picture.line(picture.left, runBase - 3 * unit, picture.x(resizeAt), runBase - 3 * unit, "muted", true)
   picture.line(picture.x(resizeAt), runBase - 6 * unit, picture.x(until), runBase - 6 * unit, "muted", true)
   picture.text(picture.x(until) + 5, runBase - 6 * unit + 4, "6", { kind: "muted", small: true })
   picture.text(picture.x(until) + 5, runBase - 3 * unit + 4, "3", { kind: "muted", small: true })
   picture.lane(waitBase - 2 * unit, "waiting")
-  picture.area(waiting, waitBase, "wait")
+  picture.area(scaled(waiting), waitBase, "wait")
   picture.text(picture.x(until) + 5, waitBase - 4 * unit + 4, "4", { kind: "muted", small: true })
 
   const lanes = ["done", "queue-full", "waited-too-long"] as const

@@ -40,7 +40,9 @@ export const circuitBreaker = Effect.gen(function*() {
           const at = yield* now
           const outcome = exit._tag === "Success" ? "success" : exit.failure === "unreachable" ? "failure" : "Open"
           marks.push({ at, outcome })
-          if (outcome === "Open" || (yield* CircuitBreaker.state(breaker))._tag !== "Closed" && recent.length === 0) return
+          if (
+            outcome === "Open" || (yield* CircuitBreaker.state(breaker))._tag !== "Closed" && recent.length === 0
+          ) return
           recent = [...recent, outcome === "failure"].slice(-10)
           rate.push([at, recent.filter(Boolean).length / recent.length])
           if ((yield* CircuitBreaker.state(breaker))._tag === "Closed") return

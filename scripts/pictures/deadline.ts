@@ -5,7 +5,7 @@ import * as Timeout from "../../src/resilience/Timeout.ts"
 import { Picture } from "./Picture.ts"
 import { now, run } from "./virtualTime.ts"
 
-const until = 1800
+const until = 1600
 const deadlineAt = 1000
 const limit = 400
 
@@ -48,7 +48,11 @@ const request = (scene: Scene, spans: Array<Span>) => {
 
 /** How a deadline shortens what is below it, and refuses what could not finish. */
 export const deadline = Effect.gen(function*() {
-  const seen = scenes.map((): { spans: Array<Span>; ended: number; error: string } => ({ spans: [], ended: 0, error: "" }))
+  const seen = scenes.map((): { spans: Array<Span>; ended: number; error: string } => ({
+    spans: [],
+    ended: 0,
+    error: ""
+  }))
   yield* run(
     until,
     Effect.forEach(scenes, (scene, index) =>
@@ -71,9 +75,9 @@ export const deadline = Effect.gen(function*() {
       "Without a deadline the request takes 1,250 ms. With a deadline of 1,000 ms the second attempt is cut off there. " +
       "When the backoff alone would pass the deadline, the request fails at once instead of sleeping.",
     legend: [
-      { shape: "band", kind: "okTint", text: "work that succeeded" },
-      { shape: "band", kind: "badTint", text: "work that was cut off" },
-      { shape: "hollow", kind: "muted", text: "its own time-out" },
+      { shape: "band", kind: "okTint", text: "done" },
+      { shape: "band", kind: "badTint", text: "cut off" },
+      { shape: "hollow", kind: "muted", text: "time-out" },
       { shape: "line", kind: "wait", text: "backoff" },
       { shape: "tick", kind: "bad", text: "caller has its error" },
       { shape: "dashed", kind: "bad", text: "deadline" }
@@ -92,13 +96,15 @@ export const deadline = Effect.gen(function*() {
     spans.forEach(({ from, name, ok, to }, i) => {
       if (name === "call") picture.hollow(from, from + limit, y - 11, 22, "muted")
       picture.band(from, to, y - 11, 22, ok ? "okTint" : "badTint")
-      const word = name === "lookup" ? name : `attempt ${i}: ${to - from}`
+      const word = name === "lookup" ? name : `${i === 1 ? "1st" : "2nd"}: ${to - from}`
       picture.text((picture.x(from) + picture.x(to)) / 2, y + 4, word, { anchor: "middle", small: true })
       const next = spans[i + 1]
-      if (next !== undefined && next.from > to) picture.line(picture.x(to), y, picture.x(next.from), y, "wait", false, 2)
+      if (next !== undefined && next.from > to) {
+        picture.line(picture.x(to), y, picture.x(next.from), y, "wait", false, 2)
+      }
     })
     if (scene.deadline) {
-      picture.line(picture.x(deadlineAt), y - 20, picture.x(deadlineAt), y + 30, "bad", true, 1.5)
+      picture.line(picture.x(deadlineAt), y - 20, picture.x(deadlineAt), y + 16, "bad", true, 1.5)
     }
     picture.tick(picture.x(ended), y, "bad", 26)
     picture.text(picture.x(ended) + 4, y + 27, error, { kind: "bad", small: true, anchor: "start" })

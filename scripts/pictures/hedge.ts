@@ -4,7 +4,7 @@ import * as Hedge from "../../src/resilience/Hedge.ts"
 import { Picture } from "./Picture.ts"
 import { callAt, every, now, run } from "./virtualTime.ts"
 
-const until = 500
+const until = 600
 const delay = 100
 
 interface Bar {

@@ -84,7 +84,7 @@ export const rateLimiter = Effect.gen(function*() {
   for (const at of arrivals) picture.tick(picture.x(at), top + 12, "muted")
 
   const window = Duration.toMillis(limit.window)
-  lanes.forEach(({ detail, name }, index) => {
+  lanes.forEach(({ detail, maxWait, name }, index) => {
     const y = lanesTop + 22 + index * laneHigh
     const { admitted, refused, remaining } = seen[index]!
     picture.lane(y, name, detail)
@@ -92,11 +92,11 @@ export const rateLimiter = Effect.gen(function*() {
     picture.line(picture.left, y + 26, picture.x(until), y + 26, "grid")
     for (const { at, came } of admitted) {
       if (at > came) {
-        picture.line(picture.x(came), y + 14, picture.x(at), y, "wait")
+        picture.line(picture.x(came), y + 12, picture.x(at), y, "wait")
       }
       picture.dot(picture.x(at), y, "ok")
     }
-    for (const came of refused) picture.tick(picture.x(came), y + 14, "refused", 10)
+    for (const came of refused) picture.tick(picture.x(came), y + (maxWait === undefined ? 14 : 20), "refused", 10)
     const times = admitted.map(({ at }) => at)
     const most = Math.max(...times.map((from) => times.filter((at) => at >= from && at < from + window).length))
     picture.text(picture.x(until) + 16, y + 12, String(most), { bold: true, kind: most > 5 ? "bad" : "ink" })

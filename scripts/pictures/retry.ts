@@ -117,7 +117,7 @@ export const retry = Effect.gen(function*() {
   lanes.forEach((lane, index) => {
     const y = top + 18 + index * laneHigh
     picture.lane(y, lane.name, lane.detail)
-    seen[index]!.forEach(({ from, ok, to }, i, all) => {
+    seen[index]!.forEach(({ ok, to }, i, all) => {
       const next = all[i + 1]
       if (next !== undefined) {
         const [start, end] = [picture.x(to) + 4, picture.x(next.from) - 1]
@@ -133,20 +133,25 @@ export const retry = Effect.gen(function*() {
   })
 
   const parts = [["60 callers", "exponential", together], ["60 callers", "full jitter", spread]] as const
+  const most = Math.max(...together, ...spread)
   parts.forEach(([name, detail, counts], index) => {
     const base = top + lanes.length * laneHigh + 18 + barsHigh + index * (barsHigh + 16)
     picture.lane(base - barsHigh / 2, name, detail)
     counts.forEach((count, at) => {
-      const high = barsHigh * count / crowd
+      const high = barsHigh * count / most
       picture.rect(picture.x(at * slot) + 0.5, base - high, picture.x(slot) - picture.x(0) - 1, high, "main")
     })
     picture.line(picture.left, base, picture.x(until), base, "muted")
-    const most = Math.max(...counts.slice(1))
-    picture.text(picture.x(until) - 4, base - barsHigh + 10, `most at once after the first: ${most}`, {
-      anchor: "end",
-      small: true,
-      kind: "muted"
-    })
+    picture.text(
+      picture.x(until) - 4,
+      base - barsHigh + 10,
+      `most at once after the first: ${Math.max(...counts.slice(1))}`,
+      {
+        anchor: "end",
+        small: true,
+        kind: "muted"
+      }
+    )
   })
   return picture.render()
 })

@@ -71,10 +71,13 @@ const lanes: ReadonlyArray<Lane> = [
     call: (seen) =>
       Effect.raceFirst(
         work(seen, 900),
-        Effect.andThen(Timeout.expired, Effect.flatMap(now, (at) => {
-          seen.signal = at
-          return Effect.never
-        }))
+        Effect.andThen(
+          Timeout.expired,
+          Effect.flatMap(now, (at) => {
+            seen.signal = at
+            return Effect.never
+          })
+        )
       ).pipe(Timeout.timeout({ duration: "400 millis", grace: "300 millis" }))
   },
   {

@@ -3,4 +3,4 @@
  *
  * @since 0.1.0
  */
-export * as RedisCache from "./redis/RedisCache.ts"
+export * as RedisCache from "./RedisCache.ts"

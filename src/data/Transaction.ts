@@ -23,8 +23,8 @@
  *
  * - The work can run several times: what it does outside of the database belongs into `afterCommit`.
  * - The default isolation is `REPEATABLE_READ`, stronger than the server's own default.
- * - Statements, the `Observed` pool guard of `requiresNew` and the detection of swallowed errors need the client of
- *   `Database`; with another `SqlClient` the log has no statements.
+ * - With a `SqlClient` that is not of `Database`, the log has no statements, an error that the work swallows is only found
+ *   at COMMIT, `requiresNew` waits for a connection like anybody, and a connection found dead at COMMIT is unknown.
  * - On the embedded database there is one session: `requiresNew` inside a transaction is refused.
  *
  * Built on `SqlClient.withTransaction`, so that everything that uses that one joins in; which ignores an inner isolation
@@ -61,22 +61,22 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type * as Status from "../observability/Status.ts"
 import { integerAtLeast } from "../resilience/internal/options.ts"
-import * as Status from "../observability/Status.ts"
 import * as Settings from "../resource/Settings.ts"
 import * as Demand from "./transaction/demand.ts"
 import { type TransactionConflictError, type TransactionError, TransactionRefusedError } from "./transaction/errors.ts"
 import * as Explicit from "./transaction/explicit.ts"
-import { type Entry, History } from "./transaction/history.ts"
+import type { Entry } from "./transaction/history.ts"
 import { join, nest } from "./transaction/inner.ts"
 import { type BeginOptions, compile, CurrentShared, type Options, type Plan } from "./transaction/options.ts"
 import * as Outermost from "./transaction/outermost.ts"
+import * as Shared from "./transaction/shared.ts"
 import { addHook, find } from "./transaction/state.ts"
 
 export type { Isolation } from "./transaction/demand.ts"
@@ -298,31 +298,7 @@ export interface LayerOptions {
   readonly history?: number | undefined
 }
 
-const shared = (section: Settings.Settings["Service"]["transaction"], options: LayerOptions) =>
-  Effect.gen(function*() {
-    const capacity = integerAtLeast("history", 0, options.history ?? 100)
-    const node = yield* (yield* Status.Status).register({ id: "transactions", kind: "transactions" })
-    const counters = {
-      committed: node.counter("committed"),
-      rolledBack: node.counter("rolledBack"),
-      unknown: node.counter("unknown"),
-      repeated: node.counter("repeated")
-    }
-    const operation = node.operation("transaction")
-    yield* node.set("ready")
-    return {
-      isolation: section.isolation_level,
-      timeoutMillis: Duration.toMillis(section.timeout),
-      retryTimes: section.retry_attempts,
-      deadlockRetry: section.deadlock_retry,
-      history: capacity === 0 ? undefined : new History(capacity),
-      onEnd: (entry: Omit<Entry, "id">) => {
-        counters[entry.outcome].value++
-        counters.repeated.value += entry.attempts - 1
-        operation.record(entry.outcome === "committed", entry.duration)
-      }
-    }
-  })
+const defaultHistory = 100
 
 /**
  * Defaults from the settings section `transaction`, the log, and the node `transactions` in the status tree with counters
@@ -333,7 +309,7 @@ const shared = (section: Settings.Settings["Service"]["transaction"], options: L
  */
 export const layer: Layer.Layer<never, Settings.SettingsError | Status.DuplicateIdError, Status.Status> = Layer.effect(
   CurrentShared,
-  Effect.flatMap(Settings.get(Settings.sections.transaction), (section) => shared(section, {}))
+  Effect.flatMap(Settings.get(Settings.sections.transaction), (section) => Shared.make(section, defaultHistory))
 ).pipe(Layer.provide(Settings.layer))
 
 /**
@@ -348,6 +324,6 @@ export const layerWith = (
   const { history, ...transaction } = options
   return Layer.effect(
     CurrentShared,
-    Effect.flatMap(Settings.make({ transaction }), (all) => shared(all.transaction, { history }))
+    Effect.flatMap(Settings.make({ transaction }), (all) => Shared.make(all.transaction, history ?? defaultHistory))
   )
 }

@@ -15,9 +15,10 @@
  * 3. `retry` repeats all that follows: each attempt asks again for a token, a place and the circuit.
  * 4. `rateLimiter`: whoever waits for a token holds no place.
  * 5. `bulkhead`: whoever waits for a place is not yet on the circuit's clock, and holds no probe.
- * 6. `circuitBreaker` judges the dependency and nothing else: no queue, no refusal by a limiter counts.
- * 7. `hedge` makes copies of one call, which together are one result for the circuit.
- * 8. `timeout` limits each copy of the work.
+ * 6. `adaptiveLimit` learns from the durations of calls, and what the circuit refuses teaches it nothing.
+ * 7. `circuitBreaker` judges the dependency and nothing else: no queue, no refusal by a limiter counts.
+ * 8. `hedge` makes copies of one call, which together are one result for the circuit.
+ * 9. `timeout` limits each copy of the work.
  *
  * - The error type is exact: what a retry turns into `RetryExhaustedError`, or a fallback answers, is gone from it.
  * - A policy runs fused, in one pass over the fiber, where that makes it faster, and is equal to the tower of the
@@ -187,11 +188,13 @@ export const health = (policy: Policy<any>): Effect.Effect<"up" | "degraded"> =>
   const { circuitBreaker } = impl(policy).parts
   return circuitBreaker === undefined
     ? Effect.succeed("up")
-    : Effect.map(CircuitBreaker.state(circuitBreaker), healthOf)
+    : Effect.map(CircuitBreaker.state(circuitBreaker), ({ _tag }) => healthOf(_tag))
 }
 
 /** The strategies that keep a state, for manual control (`CircuitBreaker.forceOpen`, `Bulkhead.resize`). */
-export const strategies = (policy: Policy<any>): Pick<Parts.Parts, "rateLimiter" | "bulkhead" | "circuitBreaker"> => {
-  const { bulkhead, circuitBreaker, rateLimiter } = impl(policy).parts
-  return { rateLimiter, bulkhead, circuitBreaker }
+export const strategies = (
+  policy: Policy<any>
+): Pick<Parts.Parts, "rateLimiter" | "bulkhead" | "adaptiveLimit" | "circuitBreaker"> => {
+  const { adaptiveLimit, bulkhead, circuitBreaker, rateLimiter } = impl(policy).parts
+  return { rateLimiter, bulkhead, adaptiveLimit, circuitBreaker }
 }

@@ -1,3 +1,4 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -59,18 +60,23 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
 
   /** Nothing of an application is left open on the server. */
   const nothingOpen = (application: string) =>
-    eventually(Effect.map(
-      admin(
-        `SELECT pid FROM pg_stat_activity WHERE application_name = '${application}' AND (state <> 'idle' OR xact_start IS NOT NULL)`
+    eventually(
+      Effect.map(
+        admin(
+          `SELECT pid FROM pg_stat_activity WHERE application_name = '${application}' AND (state <> 'idle' OR xact_start IS NOT NULL)`
+        ),
+        (rows) => rows.length === 0
       ),
-      (rows) => rows.length === 0
-    ), { what: "a transaction was left open" })
+      { what: "a transaction was left open" }
+    )
 
   let names = 0
   const freshName = (kind: string) => `${kind}_${names++}`
 
-  const backendPid = Effect.flatMap(SqlClient, (sql) =>
-    Effect.map(sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`, ([row]) => row!.pid))
+  const backendPid = Effect.flatMap(
+    SqlClient,
+    (sql) => Effect.map(sql<{ readonly pid: number }>`SELECT pg_backend_pid() AS pid`, ([row]) => row!.pid)
+  )
 
   suite("like everywhere", database(() => ({ pool: { max_connections: 4 } })), false)
 
@@ -80,7 +86,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
   ) =>
     Effect.scoped(program).pipe(
       Effect.provide(
-        Layer.mergeAll(database(more), Transaction.layerWith({ history: 20 })).pipe(Layer.provideMerge(StatusModule.layer))
+        Layer.mergeAll(database(more), Transaction.layerWith({ history: 20 })).pipe(
+          Layer.provideMerge(StatusModule.layer)
+        )
       )
     )
 
@@ -149,7 +157,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           const leave = (id: 1 | 2) =>
             Transaction.run(
               Effect.gen(function*() {
-                const [row] = yield* sql<{ readonly n: number }>`SELECT count(*)::int AS n FROM ${sql(name)} WHERE present`
+                const [row] = yield* sql<{ readonly n: number }>`SELECT count(*)::int AS n FROM ${
+                  sql(name)
+                } WHERE present`
                 yield* Deferred.succeed(read[id - 1]!, undefined)
                 yield* Deferred.await(read[2 - id]!)
                 if (row!.n < 2) return "stays"
@@ -250,8 +260,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
             const before = yield* proxy.stats
             yield* terminate(yield* backendPid)
             // The driver has closed it; its pool opens another in its place.
-            yield* eventually(Effect.map(proxy.stats, (now) =>
-              now.open < before.open || now.accepted > before.accepted))
+            yield* eventually(
+              Effect.map(proxy.stats, (now) => now.open < before.open || now.accepted > before.accepted)
+            )
           }))
           assert.strictEqual(tries, 2)
           assert.deepStrictEqual(yield* ids, [2])
@@ -272,21 +283,25 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
         })
       ))
 
-    it.live("silent: ends at the time-out, and leaves nothing behind when the line is back", () =>
-      behindProxy((proxy) =>
-        Effect.gen(function*() {
-          const { ids, put } = yield* makeTable
-          const { exit, millis } = yield* timed(Effect.flip(Transaction.run(
-            put(1).pipe(Effect.andThen(proxy.blackHole), Effect.andThen(put(2))),
-            { timeout: "300 millis" }
-          )))
-          const error = yield* exit
-          assert.strictEqual(error._tag, "TransactionTimeoutError")
-          assert.isBelow(millis, 10_000)
-          yield* proxy.pass
-          yield* nothingOpen("silent")
-          assert.deepStrictEqual(yield* ids, [])
-        }), { application_name: "silent" }), 60_000)
+    it.live(
+      "silent: ends at the time-out, and leaves nothing behind when the line is back",
+      () =>
+        behindProxy((proxy) =>
+          Effect.gen(function*() {
+            const { ids, put } = yield* makeTable
+            const { exit, millis } = yield* timed(Effect.flip(Transaction.run(
+              put(1).pipe(Effect.andThen(proxy.blackHole), Effect.andThen(put(2))),
+              { timeout: "300 millis" }
+            )))
+            const error = yield* exit
+            assert.strictEqual(error._tag, "TransactionTimeoutError")
+            assert.isBelow(millis, 10_000)
+            yield* proxy.pass
+            yield* nothingOpen("silent")
+            assert.deepStrictEqual(yield* ids, [])
+          }), { application_name: "silent" }),
+      60_000
+    )
   })
 
   describe("a COMMIT whose answer is lost", () => {
@@ -333,7 +348,12 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           assert.deepStrictEqual(seen, [])
           assert.deepStrictEqual(yield* ids, [1])
           const [entry] = yield* Transaction.history
-          assert.deepInclude(entry, { name: "pay", outcome: "unknown", attempts: 1, failure: "CommitOutcomeUnknownError" })
+          assert.deepInclude(entry, {
+            name: "pay",
+            outcome: "unknown",
+            attempts: 1,
+            failure: "CommitOutcomeUnknownError"
+          })
         })))
 
     it.live("or was not", () =>
@@ -384,7 +404,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
               const id = next++
               // All but the end: of the reply to COMMIT, or of COMMIT, which the server begins before it has the last 5 bytes.
               return put(id).pipe(
-                Effect.andThen(id === 2 ? proxy.cutAfter(bytes - (direction === "in" ? 20 : 1), direction) : Effect.void),
+                Effect.andThen(
+                  id === 2 ? proxy.cutAfter(bytes - (direction === "in" ? 20 : 1), direction) : Effect.void
+                ),
                 Effect.as(id)
               )
             })
@@ -442,7 +464,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           const { ids, put, sql } = yield* makeTable
           const fiber = yield* Effect.forkChild(Transaction.run(Effect.andThen(put(1), sql`SELECT pg_sleep(60)`)))
           yield* eventually(Effect.map(
-            admin("SELECT 1 FROM pg_stat_activity WHERE application_name = 'leaver' AND query LIKE 'SELECT pg_sleep%' AND state = 'active'"),
+            admin(
+              "SELECT 1 FROM pg_stat_activity WHERE application_name = 'leaver' AND query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+            ),
             (rows) => rows.length === 1
           ))
           yield* Fiber.interrupt(fiber)
@@ -451,6 +475,44 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
         }),
         () => ({ application_name: "leaver" })
       ))
+  })
+
+  describe("on the client of @effect/sql-pg as it is", () => {
+    it.live("begins again after 40001 and a terminated connection, times out, and knows an unknown COMMIT", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const proxy = yield* FaultProxy.make({ target: { host: server.host, port: server.port } })
+        const client = PgClient.layer({
+          host: proxy.host,
+          port: proxy.port,
+          database: server.database,
+          username: server.username,
+          password: Redacted.make(server.password),
+          applicationName: "plain"
+        })
+        yield* Effect.gen(function*() {
+          const { ids, put, sql } = yield* makeTable
+          let tries = 0
+          const value = yield* Transaction.run(Effect.gen(function*() {
+            yield* put(++tries)
+            if (tries === 1) yield* sql.unsafe("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$")
+            if (tries === 2) yield* Effect.andThen(terminate(yield* backendPid), put(0))
+            return `try ${tries}`
+          }))
+          assert.strictEqual(value, "try 3")
+          const late = yield* Effect.flip(Transaction.run(sql`SELECT pg_sleep(60)`, { timeout: "200 millis" }))
+          assert.strictEqual(late._tag, "TransactionTimeoutError")
+          const unknown = yield* Effect.flip(Transaction.run(Effect.andThen(put(4), proxy.cutAfter(0, "out"))))
+          assert.strictEqual(unknown._tag, "CommitOutcomeUnknownError")
+          yield* proxy.pass
+          const settled = yield* Transaction.run(
+            Effect.as(Effect.andThen(put(5), proxy.cutAfter(0, "out")), 5),
+            { verify: Effect.andThen(proxy.pass, Effect.map(sql`SELECT 1`, () => true)) }
+          )
+          assert.strictEqual(settled, 5)
+          assert.deepStrictEqual(yield* ids, [3, 4, 5])
+          yield* nothingOpen("plain")
+        }).pipe(Effect.provide(client))
+      })))
   })
 
   describe("bank transfers under faults", () => {
@@ -466,7 +528,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
             const initial = 1_000
             yield* sql`CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL CHECK (balance >= 0))`
             yield* sql`CREATE TABLE transfers (id text PRIMARY KEY, source int, target int, amount int)`
-            yield* sql`INSERT INTO accounts SELECT n, ${initial}::int FROM generate_series(0, ${accounts - 1}::int) AS n`
+            yield* sql`INSERT INTO accounts SELECT n, ${initial}::int FROM generate_series(0, ${
+              accounts - 1
+            }::int) AS n`
 
             const acknowledged: Array<string> = []
             const refused: Array<string> = []
@@ -475,7 +539,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
 
             const transfer = (id: string, source: number, target: number, amount: number) =>
               Effect.gen(function*() {
-                const [row] = yield* sql<{ readonly balance: number }>`SELECT balance FROM accounts WHERE id = ${source}`
+                const [row] = yield* sql<
+                  { readonly balance: number }
+                >`SELECT balance FROM accounts WHERE id = ${source}`
                 if (row!.balance < amount) return yield* Effect.fail("too poor" as const)
                 yield* sql`UPDATE accounts SET balance = balance - ${amount}::int WHERE id = ${source}`
                 yield* sql`UPDATE accounts SET balance = balance + ${amount}::int WHERE id = ${target}`
@@ -507,7 +573,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
                     if (Option.isSome(exit.value)) acknowledged.push(id)
                   } else {
                     const error = Cause.squash(exit.cause)
-                    const tag = typeof error === "string" ? error : (error as { readonly _tag?: string })._tag ?? String(error)
+                    const tag = typeof error === "string"
+                      ? error
+                      : (error as { readonly _tag?: string })._tag ?? String(error)
                     failures.set(tag, (failures.get(tag) ?? 0) + 1)
                     // Of these it is certain that nothing was committed.
                     if (!(error instanceof Transaction.CommitOutcomeUnknownError)) refused.push(id)
@@ -523,8 +591,14 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
                 proxy.resetConnections,
                 kill,
                 kill,
-                Effect.andThen(Effect.flatMap(Random.nextIntBetween(0, 2_000), (n) => proxy.cutAfter(n, "out")), pause("50 millis")),
-                Effect.andThen(Effect.flatMap(Random.nextIntBetween(0, 2_000), (n) => proxy.cutAfter(n, "in")), pause("50 millis")),
+                Effect.andThen(
+                  Effect.flatMap(Random.nextIntBetween(0, 2_000), (n) => proxy.cutAfter(n, "out")),
+                  pause("50 millis")
+                ),
+                Effect.andThen(
+                  Effect.flatMap(Random.nextIntBetween(0, 2_000), (n) => proxy.cutAfter(n, "in")),
+                  pause("50 millis")
+                ),
                 Effect.andThen(proxy.latency("5 millis", { jitter: "10 millis" }), pause("200 millis")),
                 Effect.andThen(proxy.refuse, pause("100 millis")),
                 Effect.andThen(proxy.blackHole, pause("300 millis"))
@@ -561,7 +635,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
             yield* Effect.scoped(Effect.all(Array.from({ length: 8 }, () => sql.reserve), { concurrency: 8 })).pipe(
               Effect.timeout("5 seconds")
             )
-            const [node] = (yield* (yield* StatusModule.Status).snapshot).nodes.filter(({ id }) => id === "transactions")
+            const [node] = (yield* (yield* StatusModule.Status).snapshot).nodes.filter(({ id }) =>
+              id === "transactions"
+            )
             console.log(
               `soak: ${acknowledged.length} acknowledged, failed ${JSON.stringify(Object.fromEntries(failures))}, ${
                 JSON.stringify(node?.counters)

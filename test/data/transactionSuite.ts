@@ -27,8 +27,10 @@ const table = Effect.gen(function*() {
   return {
     sql,
     put: (value: string) => sql`INSERT INTO ${sql(name)} VALUES (${value})`,
-    names: Effect.map(sql<{ readonly name: string }>`SELECT name FROM ${sql(name)} ORDER BY name`, (rows) =>
-      rows.map((row) => row.name))
+    names: Effect.map(
+      sql<{ readonly name: string }>`SELECT name FROM ${sql(name)} ORDER BY name`,
+      (rows) => rows.map((row) => row.name)
+    )
   }
 })
 
@@ -46,7 +48,9 @@ export const suite = <E>(
   backend: Layer.Layer<Database | SqlClient.SqlClient, E, Status>,
   singleSession: boolean
 ): void => {
-  const live = Layer.mergeAll(backend, Transaction.layerWith({ history: 5 })).pipe(Layer.provideMerge(StatusModule.layer))
+  const live = Layer.mergeAll(backend, Transaction.layerWith({ history: 5 })).pipe(
+    Layer.provideMerge(StatusModule.layer)
+  )
   layer(live, { excludeTestServices: true, timeout: "2 minutes" })(name, (it) => {
     it.effect("commits what succeeds, and undoes what fails, dies or is interrupted", () =>
       Effect.gen(function*() {
@@ -224,9 +228,7 @@ export const suite = <E>(
         const { names, put, sql } = yield* table
         for (const code of ["40001", "40P01"]) {
           let tries = 0
-          const work = Effect.suspend(() =>
-            Effect.andThen(put(`${code} ${++tries}`), failUntil(sql, tries >= 3, code))
-          )
+          const work = Effect.suspend(() => Effect.andThen(put(`${code} ${++tries}`), failUntil(sql, tries >= 3, code)))
           yield* Transaction.run(work, { retry: { base: 1 } })
           assert.strictEqual(tries, 3)
           tries = -10
@@ -316,11 +318,16 @@ export const suite = <E>(
             seen.push(word)
           }).pipe(Effect.provideService(SqlClient.SqlClient, sql))
         const hooks = (word: string) =>
-          Effect.andThen(Transaction.afterCommit(see(`${word} stands`)), Transaction.afterRollback(see(`${word} undone`)))
+          Effect.andThen(
+            Transaction.afterCommit(see(`${word} stands`)),
+            Transaction.afterRollback(see(`${word} undone`))
+          )
         yield* Transaction.run(Effect.gen(function*() {
           yield* hooks("first")
           yield* Transaction.run(hooks("joined"))
-          yield* Effect.ignore(Transaction.run(Effect.andThen(hooks("lost"), Effect.fail("x")), { propagation: "nested" }))
+          yield* Effect.ignore(
+            Transaction.run(Effect.andThen(hooks("lost"), Effect.fail("x")), { propagation: "nested" })
+          )
           yield* Transaction.run(hooks("nested"), { propagation: "nested" })
           yield* Transaction.afterCommit(Effect.die("a bug"))
           yield* hooks("last")

@@ -79,18 +79,22 @@ export class Level {
   }
 
   #bounded<A>(question: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> {
-    return Effect.timeoutOrElse(question, {
-      duration: this.wiring.config.storeTimeout,
-      orElse: () =>
-        Effect.fail(
-          new CacheError({
-            operation: "ask",
-            reason: "TimedOut",
-            detail: "the shared store did not answer in time",
-            retryable: true
-          })
-        )
-    })
+    return Effect.raceFirst(question, this.#tooLate)
+  }
+
+  // One more turn of the event loop: where this process was held up, the answer may be there already.
+  get #tooLate(): Effect.Effect<never, CacheError> {
+    return Effect.andThen(
+      Effect.andThen(Effect.sleep(this.wiring.config.storeTimeout), Effect.yieldNow),
+      Effect.fail(
+        new CacheError({
+          operation: "ask",
+          reason: "TimedOut",
+          detail: "the shared store did not answer in time",
+          retryable: true
+        })
+      )
+    )
   }
 
   /** Asks the store, unless it is away. */

@@ -42,6 +42,8 @@ export interface Try<A> {
   readonly journal: Journal
   /** The server's number of the transaction, when it was asked for. */
   xid: string | undefined
+  /** True when `verify` has settled how it ended. */
+  verified: boolean
   ended: Ended<A> | undefined
 }
 
@@ -71,11 +73,16 @@ export const makeTry = <A>(setting: Setting): Try<A> => ({
   open: makeOpen(setting.sql.transactionService, setting.name, setting.traits),
   journal: makeJournal(setting.keep),
   xid: undefined,
+  verified: false,
   ended: undefined
 })
 
 /** Runs the try. It never fails: how it ended is in `attempt.ended`, also when the caller is interrupted. */
-export const run = <A, E, R>(work: Effect.Effect<A, E, R>, setting: Setting, attempt: Try<A>): Effect.Effect<void, never, R> =>
+export const run = <A, E, R>(
+  work: Effect.Effect<A, E, R>,
+  setting: Setting,
+  attempt: Try<A>
+): Effect.Effect<void, never, R> =>
   Effect.callback<void, never, R>((resume) => {
     const caller = Fiber.getCurrent()!
     const progress: Progress<A> = { phase: "begin", value: undefined, committed: false }

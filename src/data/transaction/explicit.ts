@@ -85,8 +85,11 @@ export const begin = <E>(name: string, transact: Transact<E>): Effect.Effect<Han
             )
           ),
         commit: Effect.uninterruptible(Effect.suspend((): Effect.Effect<void, E | TransactionEndedError> => {
-          if (!decide(Exit.void) && decided) return ended
-          return Effect.catchIf(Fiber.join(fiber), (error) => error instanceof RollBack, () => ended)
+          if (!decide(Exit.void) && decided) {
+            return ended
+          }
+          return Effect.catchIf(Fiber.join(fiber), (error) =>
+            error instanceof RollBack, () => ended)
         })),
         rollback: undo
       }

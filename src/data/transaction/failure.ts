@@ -86,7 +86,9 @@ export const isTransient = (kind: Kind): boolean =>
 export const label = (error: unknown): string => {
   const sql = sqlErrorOf(error)
   if (sql !== undefined) return codeOf(sql) ?? sql.reason._tag
-  if (typeof error === "object" && error !== null && "_tag" in error && typeof error._tag === "string") return error._tag
+  if (typeof error === "object" && error !== null && "_tag" in error && typeof error._tag === "string") {
+    return error._tag
+  }
   return error instanceof Error ? error.name : typeof error
 }
 

@@ -52,13 +52,16 @@ export const maxOperations = 50
 const maxText = 500
 const maxRead = 4_000
 
-// Strings (also unfinished ones), escaped strings, dollar quotes, comments, numbers that are not part of a name or `$1`.
+// Quoted names, which stay; strings (also unfinished ones), escaped strings, dollar quotes, comments, numbers that are not part of a name or `$1`.
 const literals =
-  /[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$([A-Za-z_]\w*)?\$[\s\S]*?(?:\$\1\$|$)|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|(?<![\w$."])[0-9][\w.]*/g
+  /"(?:[^"]|"")*"|[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$([A-Za-z_]\w*)?\$[\s\S]*?(?:\$\1\$|$)|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|(?<![\w$."])[0-9][\w.]*/g
 
 /** A statement as it may be shown: its shape, without values. */
 export const shape = (sql: string): string => {
-  const bare = sql.slice(0, maxRead).replace(literals, (found) => /^(?:--|\/\*)/.test(found) ? "" : "?")
+  const bare = sql.slice(0, maxRead).replace(literals, (found) => {
+    if (found.startsWith("\"")) return found
+    return /^(?:--|\/\*)/.test(found) ? "" : "?"
+  })
   const text = Redaction.text(bare.replace(/\s+/g, " ").trim())
   return text.length <= maxText ? text : `${text.slice(0, maxText - 1)}…`
 }

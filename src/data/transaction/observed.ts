@@ -43,7 +43,9 @@ export class Observed implements Connection {
     if (Exit.isFailure(exit)) {
       const error = sqlErrorIn(exit.cause)
       if (error !== undefined && isTransient(kindOf(error))) journal.aborted ??= error
-    } else if (journal.aborted !== undefined && sql.startsWith("ROLLBACK TO") && kindOf(journal.aborted) !== "ConnectionLost") {
+    } else if (
+      journal.aborted !== undefined && sql.startsWith("ROLLBACK TO") && kindOf(journal.aborted) !== "ConnectionLost"
+    ) {
       journal.aborted = undefined
     }
     if (!journal.keep) return
@@ -91,6 +93,8 @@ export class Observed implements Connection {
   executeUnprepared: Connection["executeUnprepared"] = (sql, params, transformRows) =>
     this.watch(sql, this.connection.executeUnprepared(sql, params, transformRows))
   executeStream: Connection["executeStream"] = (sql, params, transformRows) =>
-    Stream.onExit(this.connection.executeStream(sql, params, transformRows), (exit) =>
-      Effect.sync(() => this.note(sql, 0, exit)))
+    Stream.onExit(
+      this.connection.executeStream(sql, params, transformRows),
+      (exit) => Effect.sync(() => this.note(sql, 0, exit))
+    )
 }

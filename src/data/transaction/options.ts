@@ -47,7 +47,7 @@ export interface RetryOptions {
  * @since 0.1.0
  */
 export interface BeginOptions extends Demand.Demand {
-  /** In errors, in the log and as the span. Default `"transaction"`. */
+  /** In errors and in the log. Default `"transaction"`. */
   readonly name?: string | undefined
   /**
    * Longest run: pauses, new tries and waiting for a connection included. A surrounding `Deadline` shortens it. Default:

@@ -72,7 +72,9 @@ export const addHook = <R>(
   effect: Effect.Effect<void, never, R>
 ): Effect.Effect<void, never, R> =>
   Effect.withFiber((fiber) => {
-    if (current.open.ended) return Effect.die(new Error(`transaction "${current.open.name}" has ended: no hook can wait`))
+    if (current.open.ended) {
+      return Effect.die(new Error(`transaction "${current.open.name}" has ended: no hook can wait`))
+    }
     const context = outside(fiber.context, current.open.client) as Context.Context<R>
     current.open.hooks.push({ on, level: current.level, effect: Effect.provideContext(effect, context) })
     return Effect.void

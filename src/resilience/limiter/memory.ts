@@ -9,7 +9,8 @@ import { type Answer, RateLimiterStore, type Request } from "./Store.ts"
 
 /** Monotonic time in whole microseconds. */
 export const nowMicros = (fiber: Fiber.Fiber<unknown, unknown>): number =>
-  Math.floor(Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1000)
+  // Rounded, not cut: past 104 days the nanoseconds are no longer exact as a number, and a whole microsecond would be cut.
+  Math.round(Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1000)
 
 /** The states of one limiter in this process. */
 export interface Memory {

@@ -33,21 +33,25 @@ export const assembleTower = (parts: Parts, stats: Stats): Layer => counted(towe
  *
  * Fused are limiter, bulkhead and breaker with a time-out, and then also a plain retry; or at least two of the three
  * without a time-out of their own kind (with a hedge, or a grace period). Fallback, deadline and hedge stay combinators:
- * a fallback costs a call that succeeds next to nothing, the other two have to run the work in a fiber of their own.
+ * a fallback costs a call that succeeds next to nothing, the other two have to run the work in a fiber of their own. An
+ * adaptive limit makes the whole policy a tower.
  */
 export const assemble = (parts: Parts, stats: Stats): Layer => {
   const { timeout } = parts
   const guards = has(parts, ["rateLimiter", "bulkhead", "circuitBreaker"])
   const outer = stack(parts, ["fallback", "deadline"])
   const retry = parts.layers.retry
-  if (timeout !== undefined && !timeout.grace && parts.hedge === undefined && guards > 0) {
+  if (
+    timeout !== undefined && !timeout.grace && parts.hedge === undefined && parts.adaptiveLimit === undefined &&
+    guards > 0
+  ) {
     const fusedRetry = joinsLate(parts) ? retry : undefined
     const outerRetry = fusedRetry === undefined ? retry : undefined
     const counts = outer === undefined && outerRetry === undefined
     const fused = timed(parts, timeout, stats, { retry: fusedRetry, counts })
     return counts ? fused : counted(around(outer, around(outerRetry, fused)), stats)
   }
-  if (guards < 2) return assembleTower(parts, stats)
+  if (guards < 2 || parts.adaptiveLimit !== undefined) return assembleTower(parts, stats)
   const inner = stack(parts, ["hedge", "timeout"]) ?? identity
   return counted(around(outer, around(retry, guarded(parts, inner))), stats)
 }

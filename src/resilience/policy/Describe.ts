@@ -34,6 +34,7 @@ const titles: Record<Kind, string> = {
   retry: "retry",
   rateLimiter: "rate limiter",
   bulkhead: "bulkhead",
+  adaptiveLimit: "adaptive limit",
   circuitBreaker: "circuit breaker",
   hedge: "hedge",
   timeout: "time-out"
@@ -92,6 +93,19 @@ const facts: { readonly [K in Kind]: (parts: Parts) => Facts | undefined } = {
       name: bulkhead.name,
       settings: { maxConcurrent, maxQueue, maxWait: show(maxWait) },
       summary: `${maxConcurrent} at once, queue of ${maxQueue}`
+    }
+  },
+  adaptiveLimit: ({ adaptiveLimit, made }) => {
+    if (adaptiveLimit === undefined) return undefined
+    if (made.adaptiveLimit === undefined) return shared(adaptiveLimit.name)
+    const { algorithm, maxQueue = 0, maxWait = "30 seconds" } = made.adaptiveLimit
+    const bounds = algorithm && { algorithm: algorithm._tag, min: algorithm.min, max: algorithm.max }
+    return {
+      name: adaptiveLimit.name,
+      settings: { ...bounds, maxQueue, maxWait: show(maxWait) },
+      summary: `${
+        bounds === undefined ? "gradient" : `${bounds.algorithm}, ${bounds.min} to ${bounds.max}`
+      } at once, queue of ${maxQueue}`
     }
   },
   circuitBreaker: ({ circuitBreaker, made }) => {

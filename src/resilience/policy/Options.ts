@@ -1,4 +1,5 @@
 import type * as Duration from "effect/Duration"
+import type * as AdaptiveLimit from "../AdaptiveLimit.ts"
 import type * as Bulkhead from "../Bulkhead.ts"
 import type * as CircuitBreaker from "../CircuitBreaker.ts"
 import type * as Deadline from "../Deadline.ts"
@@ -37,6 +38,8 @@ export interface Options {
   readonly retry?: true | Retry.Options<any, any> | undefined
   readonly rateLimiter?: RateLimiter.Options | RateLimiter.RateLimiter<any> | undefined
   readonly bulkhead?: Bulkhead.Options | Bulkhead.Bulkhead | undefined
+  /** A bulkhead that finds its own size. `true`: with the defaults of `AdaptiveLimit`. */
+  readonly adaptiveLimit?: true | AdaptiveLimit.Options | AdaptiveLimit.AdaptiveLimit | undefined
   /** `true`: opens after as many failures in a row as `Policy.Defaults` says. */
   readonly circuitBreaker?: true | CircuitBreakerOptions | CircuitBreaker.CircuitBreaker | undefined
   readonly hedge?: HedgeOptions | undefined
@@ -56,6 +59,7 @@ export const order = [
   "retry",
   "rateLimiter",
   "bulkhead",
+  "adaptiveLimit",
   "circuitBreaker",
   "hedge",
   "timeout"

@@ -4,6 +4,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
+import * as AdaptiveLimit from "../AdaptiveLimit.ts"
 import * as Bulkhead from "../Bulkhead.ts"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import * as Deadline from "../Deadline.ts"
@@ -36,6 +37,7 @@ export interface Parts {
   readonly retry: Retry.Options<unknown, unknown> | undefined
   readonly rateLimiter: RateLimiter.RateLimiter<unknown> | undefined
   readonly bulkhead: Bulkhead.Bulkhead | undefined
+  readonly adaptiveLimit: AdaptiveLimit.AdaptiveLimit | undefined
   readonly circuitBreaker: CircuitBreaker.CircuitBreaker | undefined
   /** `undefined` for a delay that is learned. */
   readonly hedge: { readonly delayMillis: number | undefined; readonly maxHedges: number } | undefined
@@ -44,6 +46,7 @@ export interface Parts {
   readonly made: {
     readonly rateLimiter: RateLimiter.Options | undefined
     readonly bulkhead: Bulkhead.Options | undefined
+    readonly adaptiveLimit: AdaptiveLimit.Options | undefined
     readonly circuitBreaker: CircuitBreaker.Options | undefined
   }
   readonly layers: Readonly<Record<Kind, Layer | undefined>>
@@ -51,6 +54,9 @@ export interface Parts {
 
 const isLimiterOptions = (u: NonNullable<Options["rateLimiter"]>): u is RateLimiter.Options =>
   hasProperty(u, "algorithm")
+
+// What `AdaptiveLimit` makes has a gate, options have none.
+const isLimit = (u: object): u is AdaptiveLimit.AdaptiveLimit => "gate" in u
 
 const isBreaker = (u: object): u is CircuitBreaker.CircuitBreaker => hasProperty(u, "~seaworthy/CircuitBreaker")
 
@@ -127,7 +133,7 @@ const timeoutLayer = (options: Timeout.Options, stats: Stats): Layer =>
 /** Checks the options and makes what is not shared. A bad option is a defect: a `RangeError` that names it. */
 export const make = (name: string, options: Options, defaults: DefaultsConfig, stats: Stats): Effect.Effect<Parts> =>
   Effect.gen(function*() {
-    const { bulkhead: places, circuitBreaker: circuit, rateLimiter: rate } = options
+    const { adaptiveLimit: adaptive, bulkhead: places, circuitBreaker: circuit, rateLimiter: rate } = options
     const madeLimiter = rate !== undefined && isLimiterOptions(rate) ? { ...rate, name: rate.name ?? name } : undefined
     const rateLimiter = madeLimiter === undefined
       ? rate as RateLimiter.RateLimiter<unknown> | undefined
@@ -138,6 +144,12 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig, s
     const bulkhead = madeBulkhead === undefined
       ? places as Bulkhead.Bulkhead | undefined
       : yield* Bulkhead.make(madeBulkhead)
+    const madeLimit = adaptive === undefined || (adaptive !== true && isLimit(adaptive))
+      ? undefined
+      : { name, ...adaptive === true ? undefined : adaptive }
+    const adaptiveLimit = madeLimit === undefined
+      ? adaptive as AdaptiveLimit.AdaptiveLimit | undefined
+      : yield* AdaptiveLimit.make(madeLimit)
     const madeBreaker = circuit === undefined || (circuit !== true && isBreaker(circuit))
       ? undefined
       : breakerOf(circuit, name, defaults)
@@ -161,6 +173,7 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig, s
       retry,
       rateLimiter,
       bulkhead,
+      adaptiveLimit,
       circuitBreaker,
       hedge: hedge && { delayMillis: delayMillis(hedge.delay), maxHedges: hedge.maxHedges ?? 1 },
       timeout: timeout && {
@@ -168,13 +181,14 @@ export const make = (name: string, options: Options, defaults: DefaultsConfig, s
         millis: positiveMillis("timeout", timeout.duration),
         grace: "grace" in timeout && timeout.grace !== undefined
       },
-      made: { rateLimiter: madeLimiter, bulkhead: madeBulkhead, circuitBreaker: madeBreaker },
+      made: { rateLimiter: madeLimiter, bulkhead: madeBulkhead, adaptiveLimit: madeLimit, circuitBreaker: madeBreaker },
       layers: {
         fallback: fallback && fallbackLayer(fallback, stats),
         deadline: deadline && Deadline.within(deadline),
         retry: retry && retryLayer(retry, stats),
         rateLimiter: rateLimiter && RateLimiter.protect(rateLimiter),
         bulkhead: bulkhead && Bulkhead.protect(bulkhead),
+        adaptiveLimit: adaptiveLimit && AdaptiveLimit.protect(adaptiveLimit),
         circuitBreaker: circuitBreaker && CircuitBreaker.protect(circuitBreaker),
         hedge: hedgeLayer,
         timeout: timeout && timeoutLayer(timeout, stats)

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Status from "../../observability/Status.ts"
+import * as AdaptiveLimit from "../AdaptiveLimit.ts"
 import * as Bulkhead from "../Bulkhead.ts"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import * as RateLimiter from "../RateLimiter.ts"
@@ -19,15 +20,20 @@ export interface Metrics {
   readonly calls: Counts
   readonly rateLimiter?: RateLimiter.Metrics
   readonly bulkhead?: Bulkhead.Metrics
+  readonly adaptiveLimit?: AdaptiveLimit.Metrics
   readonly circuitBreaker?: CircuitBreaker.Metrics
 }
 
-export const metricsOf = ({ bulkhead, circuitBreaker, rateLimiter }: Parts, stats: Stats): Effect.Effect<Metrics> =>
+export const metricsOf = (
+  { adaptiveLimit, bulkhead, circuitBreaker, rateLimiter }: Parts,
+  stats: Stats
+): Effect.Effect<Metrics> =>
   Effect.gen(function*() {
     return {
       calls: stats.counts,
       ...(rateLimiter && { rateLimiter: yield* RateLimiter.metrics(rateLimiter) }),
       ...(bulkhead && { bulkhead: yield* Bulkhead.metrics(bulkhead) }),
+      ...(adaptiveLimit && { adaptiveLimit: yield* AdaptiveLimit.metrics(adaptiveLimit) }),
       ...(circuitBreaker && { circuitBreaker: yield* CircuitBreaker.metrics(circuitBreaker) })
     }
   })
@@ -35,8 +41,8 @@ export const metricsOf = ({ bulkhead, circuitBreaker, rateLimiter }: Parts, stat
 /**
  * `degraded` while the circuit is not closed: the dependency is in trouble, but this process is not, and still answers.
  */
-export const healthOf = (state: CircuitBreaker.State): "up" | "degraded" =>
-  state._tag === "Open" || state._tag === "HalfOpen" || state._tag === "ForcedOpen" ? "degraded" : "up"
+export const healthOf = (tag: CircuitBreaker.StateTag): "up" | "degraded" =>
+  tag === "Open" || tag === "HalfOpen" || tag === "ForcedOpen" ? "degraded" : "up"
 
 const stateNames: Record<CircuitBreaker.StateTag, string> = {
   Closed: "closed",
@@ -53,36 +59,41 @@ type Read = (() => Readonly<Record<string, number>>) | undefined
 const readers = (parts: Parts, stats: Stats): Effect.Effect<Partial<Record<Kind, Read>>> =>
   Effect.map(Effect.context<never>(), (context) => {
     const read = Effect.runSyncWith(context)
-    const { bulkhead, circuitBreaker, rateLimiter } = parts
+    const { adaptiveLimit, bulkhead, circuitBreaker, rateLimiter } = parts
     return {
       fallback: () => ({ answers: stats.fallbacks }),
       retry: () => ({ retries: stats.retries }),
       timeout: () => ({ timeouts: stats.timeouts }),
       rateLimiter: rateLimiter && (() => ({ ...read(RateLimiter.metrics(rateLimiter)) })),
       bulkhead: bulkhead && (() => ({ ...read(Bulkhead.metrics(bulkhead)) })),
+      adaptiveLimit: adaptiveLimit && (() => ({ ...read(AdaptiveLimit.metrics(adaptiveLimit)) })),
       circuitBreaker: circuitBreaker && (() => ({ ...read(CircuitBreaker.metrics(circuitBreaker)).total }))
     }
   })
 
-// Each change asks for the state again, so a change that was missed does no harm.
 const followCircuit = (
   breaker: CircuitBreaker.CircuitBreaker,
   policy: Status.StatusNode,
   strategy: Status.StatusNode
-): Effect.Effect<void, never, Scope.Scope> => {
-  const show = Effect.flatMap(CircuitBreaker.state(breaker), (state) => {
-    const health = healthOf(state)
-    const detail = health === "up" ? undefined : `circuit ${stateNames[state._tag]}`
+): Effect.Effect<unknown, never, Scope.Scope> => {
+  const show = (tag: CircuitBreaker.StateTag) => {
+    const health = healthOf(tag)
+    const detail = health === "up" ? undefined : `circuit ${stateNames[tag]}`
     return Effect.andThen(
-      strategy.set(stateNames[state._tag], { health }),
+      strategy.set(stateNames[tag], { health }),
       policy.set(health === "up" ? "ready" : "degraded", { detail })
     )
-  })
+  }
   const follow = Stream.runForEach(
     CircuitBreaker.transitions(breaker),
-    ({ key = "" }) => key === breaker.key ? show : Effect.void
+    ({ key = "", to }) => key === breaker.key ? show(to) : Effect.void
   )
-  return Effect.andThen(Effect.forkScoped(follow, { startImmediately: true }), show)
+  const first = Effect.flatMap(CircuitBreaker.state(breaker), ({ _tag }) => show(_tag))
+  // In fibers of their own: the circuit of a fleet has to ask its store, and nobody shall wait for that.
+  return Effect.andThen(
+    Effect.forkScoped(follow, { startImmediately: true }),
+    Effect.forkScoped(first, { startImmediately: true })
+  )
 }
 
 /** Registers a policy in the status tree, if there is one, until the scope closes. */

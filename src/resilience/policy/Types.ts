@@ -3,6 +3,7 @@
  */
 import type * as Exit from "effect/Exit"
 import type * as Schedule from "effect/Schedule"
+import type { AdaptiveLimitFullError } from "../AdaptiveLimit.ts"
 import type { BulkheadFullError } from "../Bulkhead.ts"
 import type { CircuitBreakerOpenError } from "../CircuitBreaker.ts"
 import type { DeadlineExceededError } from "../Deadline.ts"
@@ -24,6 +25,7 @@ type AttemptFailure<E, O> =
   | E
   | If<Given<O, "timeout">, TimeoutError>
   | If<Given<O, "circuitBreaker">, CircuitBreakerOpenError>
+  | If<Given<O, "adaptiveLimit">, AdaptiveLimitFullError>
   | If<Given<O, "bulkhead">, BulkheadFullError>
   | If<Given<O, "rateLimiter">, RateLimitExceededError>
   | (Given<O, "rateLimiter"> extends infer L ? L extends RateLimiter<infer LE> ? LE : never : never)

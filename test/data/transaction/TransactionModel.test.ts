@@ -7,9 +7,9 @@ import * as Fiber from "effect/Fiber"
 import * as SqlClient from "effect/sql/SqlClient"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
+import * as Transaction from "../../../src/data/Transaction.ts"
 import { History } from "../../../src/data/transaction/history.ts"
 import { CurrentShared } from "../../../src/data/transaction/options.ts"
-import * as Transaction from "../../../src/data/Transaction.ts"
 import { interruptAt, steps, turns } from "../../support/EveryStep.ts"
 import * as Fake from "./fakeDatabase.ts"
 
@@ -41,7 +41,11 @@ const part: fc.Arbitrary<Part> = fc.letrec<{ part: Part }>((tie) => ({
     nested: fc.boolean(),
     fails: fc.boolean(),
     caught: fc.boolean(),
-    parts: fc.oneof({ depthSize: "small", withCrossShrink: true }, fc.constant([]), fc.array(tie("part"), { maxLength: 3 }))
+    parts: fc.oneof(
+      { depthSize: "small", withCrossShrink: true },
+      fc.constant([]),
+      fc.array(tie("part"), { maxLength: 3 })
+    )
   })
 })).part
 
@@ -124,7 +128,8 @@ describe("a tree of joined and nested transactions", () => {
 
 describe("interruption at every step", () => {
   const count = (fake: Fake.FakeDatabase, ...words: Array<string>) =>
-    fake.statements.filter((statement) => words.some((word) => statement === word || statement.startsWith(`${word} I`))).length
+    fake.statements.filter((statement) => words.some((word) => statement === word || statement.startsWith(`${word} I`)))
+      .length
 
   const check = (fake: Fake.FakeDatabase, seen: ReadonlyArray<string>, at: string) =>
     Effect.gen(function*() {
@@ -298,7 +303,9 @@ describe("time", () => {
     withFake((fake) =>
       Effect.gen(function*() {
         const outcomes: Array<string> = []
-        for (const error of [Fake.lostConnection, ...["08006", "57P01", "25P03", "25P04", "40003"].map(Fake.serverError)]) {
+        for (
+          const error of [Fake.lostConnection, ...["08006", "57P01", "25P03", "25P04", "40003"].map(Fake.serverError)]
+        ) {
           for (const where of ["BEGIN ISOLATION LEVEL REPEATABLE READ", "PUT x", "COMMIT"]) {
             let failed = false
             fake.script = (statement) => {
@@ -314,7 +321,9 @@ describe("time", () => {
           }
         }
         assert.deepStrictEqual([...new Set(outcomes.filter((_, index) => index % 3 < 2))], ["again"])
-        assert.deepStrictEqual([...new Set(outcomes.filter((_, index) => index % 3 === 2))], ["CommitOutcomeUnknownError"])
+        assert.deepStrictEqual([...new Set(outcomes.filter((_, index) => index % 3 === 2))], [
+          "CommitOutcomeUnknownError"
+        ])
       })
     ))
 

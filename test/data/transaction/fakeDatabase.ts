@@ -63,10 +63,13 @@ export const make: Effect.Effect<FakeDatabase> = Effect.gen(function*() {
       Effect.suspend(() => {
         const scripted = database.script(statement) ?? Effect.yieldNow
         database.statements.push(statement)
-        return Effect.andThen(scripted, Effect.sync(() => {
-          obey(statement)
-          return []
-        }))
+        return Effect.andThen(
+          scripted,
+          Effect.sync(() => {
+            obey(statement)
+            return []
+          })
+        )
       })
     return {
       execute: run,

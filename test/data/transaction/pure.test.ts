@@ -15,7 +15,22 @@ describe("the kind of a failure", () => {
     const kind = (code: string) => Failure.kindOf(serverError(code))
     assert.strictEqual(kind("40001"), "Serialization")
     assert.strictEqual(kind("40P01"), "Deadlock")
-    for (const code of ["57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300", "40003", "08000", "08003", "08006", "08P01"]) {
+    for (
+      const code of [
+        "57P01",
+        "57P02",
+        "57P03",
+        "57P05",
+        "25P03",
+        "25P04",
+        "53300",
+        "40003",
+        "08000",
+        "08003",
+        "08006",
+        "08P01"
+      ]
+    ) {
       assert.strictEqual(kind(code), "ConnectionLost", code)
     }
     for (const code of ["23505", "57014", "25P02", "40002", "42601", "55P03", "XX000", "0800", "080000"]) {
@@ -72,7 +87,9 @@ describe("a COMMIT that failed", () => {
     }
     assert.isTrue(Failure.deniesCommit(unknown(new Error("COMMIT rolled back"), "commit")))
     assert.isFalse(Failure.deniesCommit(lostConnection))
-    for (const code of ["57P01", "08006", "40003", "EPIPE"]) assert.isFalse(Failure.deniesCommit(serverError(code)), code)
+    for (const code of ["57P01", "08006", "40003", "EPIPE"]) {
+      assert.isFalse(Failure.deniesCommit(serverError(code)), code)
+    }
     assert.isFalse(Failure.deniesCommit(unknown(new Error("an answer that is not understood"))))
   })
 })
