@@ -4,11 +4,11 @@ import * as AdaptiveLimit from "../../src/resilience/AdaptiveLimit.ts"
 import { Picture } from "./Picture.ts"
 import { callAt, every, now, run } from "./virtualTime.ts"
 
-const until = 24_000
+const until = 15_000
 const workers = 60
 const baseMillis = 100
 /** How many calls the dependency can work at, at a time. */
-const capacity = (at: number): number => at >= 8000 && at < 16_000 ? 10 : 30
+const capacity = (at: number): number => at >= 5000 && at < 10_000 ? 10 : 30
 
 interface Seen {
   readonly limits: Array<[at: number, limit: number]>
@@ -39,7 +39,7 @@ const scene = (algorithm: AdaptiveLimit.Adaptation, seen: Seen) =>
     const call = Effect.gen(function*() {
       const from = yield* now
       const result = yield* Effect.result(AdaptiveLimit.protect(work, limit))
-      if (result._tag === "Failure") return yield* Effect.sleep(50)
+      if (result._tag === "Failure") return yield* Effect.sleep(100)
       const at = yield* now
       seen.taken.push({ at, millis: at - from })
     })
@@ -85,7 +85,7 @@ export const adaptiveLimit = Effect.gen(function*() {
     ],
     height: lanes.length * laneHigh + 40,
     until,
-    every: 4000,
+    every: 2500,
     left: 150
   })
   const { top } = picture
@@ -95,7 +95,7 @@ export const adaptiveLimit = Effect.gen(function*() {
     const { limits, taken } = seen[index]!
     const y = (limit: number) => base - limit / most * high
     picture.lane(y(30), name, detail)
-    picture.steps([0, 8000, 16_000].map((at): [number, number] => [at, y(capacity(at))]), "muted", true)
+    picture.steps([0, 5000, 10_000].map((at): [number, number] => [at, y(capacity(at))]), "muted", true)
     picture.steps(limits.map(([at, limit]) => [at, y(limit)]), "main")
     picture.line(picture.left, base, picture.x(until), base, "grid")
     for (const limit of [10, 30, 60]) {

@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import * as Status from "../../src/observability/Status.ts"
+import * as AdaptiveLimit from "../../src/resilience/AdaptiveLimit.ts"
 import * as Bulkhead from "../../src/resilience/Bulkhead.ts"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.ts"
 import * as Deadline from "../../src/resilience/Deadline.ts"
@@ -163,6 +164,26 @@ describe("Policy, the canonical order", () => {
 })
 
 describe("Policy, its strategies", () => {
+  it.effect("an adaptive limit stands around the breaker, and does not learn from what that refuses", () =>
+    Effect.gen(function*() {
+      const policy = yield* Policy.make("calls", {
+        adaptiveLimit: { algorithm: AdaptiveLimit.aimd({ initial: 8, backoff: 0.5 }) },
+        circuitBreaker: { trip: CircuitBreaker.consecutive(1) },
+        timeout: "1 second"
+      })
+      yield* Effect.exit(Policy.protect(failing, policy))
+      yield* Effect.exit(Policy.protect(failing, policy))
+      assert.strictEqual((yield* Policy.metrics(policy)).adaptiveLimit?.limit, 4)
+      assert.deepStrictEqual(Policy.describe(policy).strategies.map(({ kind }) => kind), [
+        "adaptiveLimit",
+        "circuitBreaker",
+        "timeout"
+      ])
+      const shared = yield* Policy.make("shared", { adaptiveLimit: Policy.strategies(policy).adaptiveLimit! })
+      yield* Policy.protect(Effect.void, shared)
+      assert.strictEqual((yield* Policy.metrics(policy)).adaptiveLimit?.started, 3)
+    }))
+
   it.effect("names that are not given are the name of the policy", () =>
     Effect.gen(function*() {
       const policy = yield* Policy.make("payments", {

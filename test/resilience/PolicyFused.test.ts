@@ -100,6 +100,7 @@ const policies = fc.record({
   retry: optional(retries),
   rateLimiter: optional(limiters),
   bulkhead: optional(bulkheads),
+  adaptiveLimit: fc.option(fc.constant({ maxQueue: 1 }), { nil: undefined, freq: 1 }),
   circuitBreaker: optional(breakers),
   hedge: fc.option(fc.constant({ delay: 17 }), { nil: undefined, freq: 1 }),
   timeout: optional(fc.constantFrom(29, 53, { duration: 29, grace: 7 }))
@@ -144,11 +145,25 @@ const hands = fc.record<Hand>({
   does: fc.constantFrom("forceOpen", "disable", "metricsOnly", "resume", "reset", "resize 1", "resize 3")
 })
 
-const scenarios: fc.Arbitrary<Scenario> = fc.record({
-  options: policies,
-  calls: fc.array(calls, { minLength: 1, maxLength: 10 }),
-  hand: fc.array(hands, { maxLength: 3 })
-})
+const scenarios = (options: fc.Arbitrary<() => Options>): fc.Arbitrary<Scenario> =>
+  fc.record({
+    options,
+    calls: fc.array(calls, { minLength: 1, maxLength: 10 }),
+    hand: fc.array(hands, { maxLength: 3 })
+  })
+
+/** The policies that are fused from the first attempt on: those where most can go wrong. */
+const four = fc.record({
+  retry: fc.record({
+    times: fc.integer({ min: 1, max: 2 }),
+    schedule: fc.constantFrom(Retry.fixed(0), Retry.fixed(13)),
+    rejections: fc.constantFrom(undefined, true as const)
+  }),
+  rateLimiter: optional(limiters),
+  bulkhead: bulkheads,
+  circuitBreaker: breakers,
+  timeout: fc.constantFrom(29, 53)
+}).map((options) => (): Options => options)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Running one
@@ -191,13 +206,14 @@ const workOf = (call: Call, name: string, log: (text: string) => Effect.Effect<v
   })
 }
 
-const control = (hand: Hand, parts: Parts.Parts): Effect.Effect<void> => {
-  if (hand.does === "resize 1" || hand.does === "resize 3") {
-    return parts.bulkhead === undefined
-      ? Effect.void
-      : Bulkhead.resize(parts.bulkhead, hand.does === "resize 1" ? 1 : 3)
-  }
-  return parts.circuitBreaker === undefined ? Effect.void : CircuitBreaker[hand.does](parts.circuitBreaker)
+const controls: Record<Hand["does"], (parts: Parts.Parts) => Effect.Effect<void> | undefined> = {
+  "forceOpen": ({ circuitBreaker }) => circuitBreaker && CircuitBreaker.forceOpen(circuitBreaker),
+  "disable": ({ circuitBreaker }) => circuitBreaker && CircuitBreaker.disable(circuitBreaker),
+  "metricsOnly": ({ circuitBreaker }) => circuitBreaker && CircuitBreaker.metricsOnly(circuitBreaker),
+  "resume": ({ circuitBreaker }) => circuitBreaker && CircuitBreaker.resume(circuitBreaker),
+  "reset": ({ circuitBreaker }) => circuitBreaker && CircuitBreaker.reset(circuitBreaker),
+  "resize 1": ({ bulkhead }) => bulkhead && Bulkhead.resize(bulkhead, 1),
+  "resize 3": ({ bulkhead }) => bulkhead && Bulkhead.resize(bulkhead, 3)
 }
 
 /** An exit as text: what a caller sees, without the ids of fibers. */
@@ -240,7 +256,9 @@ const play = (scenario: Scenario, build: typeof assemble) =>
             })
             return Effect.andThen(Effect.sleep(call.at), Effect.exit(run))
           }),
-          ...scenario.hand.map((hand) => Effect.andThen(Effect.sleep(hand.at), control(hand, parts)))
+          ...scenario.hand.map((hand) =>
+            Effect.andThen(Effect.sleep(hand.at), controls[hand.does](parts) ?? Effect.void)
+          )
         ]
         const all = yield* Effect.forkChild(Effect.all(happenings, { concurrency: "unbounded", discard: true }))
         yield* TestClock.adjust("2 minutes")
@@ -256,24 +274,22 @@ const play = (scenario: Scenario, build: typeof assemble) =>
 const playAlone = (scenario: Scenario, build: typeof assemble) =>
   Effect.runPromise(Effect.provide(play(scenario, build), TestClock.layer()))
 
-describe("Policy, fused", () => {
-  it("is equal to the tower of the separate combinators, step by step and in the state after", () =>
-    fc.assert(
-      fc.asyncProperty(scenarios, async (scenario) => {
-        if (process.env.SHOW) console.log(scenario.options())
-        const fused = await playAlone(scenario, assemble)
-        const tower = await playAlone(scenario, assembleTower)
-        assert.deepStrictEqual(fused, tower)
-        assert.strictEqual(fused.bulkhead?.inUse ?? 0, 0)
-        assert.strictEqual(fused.bulkhead?.waiting ?? 0, 0)
-        assert.strictEqual(fused.rateLimiter?.waiting ?? 0, 0)
-        assert.strictEqual(fused.lines.at(-1), "pending sleeps: 0")
-      }),
-      {
-        numRuns: Number(process.env.RUNS ?? 300),
-        ...(process.env.SEED
-          ? { seed: Number(process.env.SEED.split("/")[0]), path: process.env.SEED.split("/")[1]!, endOnFailure: true }
-          : {})
-      }
-    ))
+const fusedIsTower = (options: fc.Arbitrary<() => Options>) =>
+  fc.assert(
+    fc.asyncProperty(scenarios(options), async (scenario) => {
+      const fused = await playAlone(scenario, assemble)
+      const tower = await playAlone(scenario, assembleTower)
+      assert.deepStrictEqual(fused, tower)
+      assert.strictEqual(fused.bulkhead?.inUse ?? 0, 0)
+      assert.strictEqual(fused.bulkhead?.waiting ?? 0, 0)
+      assert.strictEqual(fused.rateLimiter?.waiting ?? 0, 0)
+      assert.strictEqual(fused.lines.at(-1), "pending sleeps: 0")
+    }),
+    { numRuns: 200 }
+  )
+
+describe("Policy, fused, is equal to the tower of the separate combinators, step by step and in the state after", () => {
+  it("with any strategies", () => fusedIsTower(policies))
+
+  it("with retry, bulkhead, circuit breaker and time-out", () => fusedIsTower(four))
 })

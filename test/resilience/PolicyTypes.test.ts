@@ -2,6 +2,7 @@ import { describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { expectTypeOf } from "vitest"
+import type { AdaptiveLimitFullError } from "../../src/resilience/AdaptiveLimit.ts"
 import type { RetryBudgetExhaustedError } from "../../src/resilience/Budget.ts"
 import * as Budget from "../../src/resilience/Budget.ts"
 import type { BulkheadFullError } from "../../src/resilience/Bulkhead.ts"
@@ -55,6 +56,7 @@ describe("Policy, the types", () => {
           deadline: "10 seconds",
           rateLimiter: { algorithm: RateLimiter.gcra({ limit: 1, window: 1 }) },
           bulkhead: { maxConcurrent: 1 },
+          adaptiveLimit: true,
           circuitBreaker: true,
           hedge: { delay: "1 second" },
           timeout: true
@@ -65,6 +67,7 @@ describe("Policy, the types", () => {
           | TimeoutError
           | CircuitBreakerOpenError
           | BulkheadFullError
+          | AdaptiveLimitFullError
           | RateLimitExceededError
           | DeadlineExceededError
         expectTypeOf(Policy.protect(work, policy)).toEqualTypeOf<Effect.Effect<number, Expected, Service>>()

@@ -255,7 +255,9 @@ export class Engine<A, E> {
       meter.counters.loadFailures.value++
       const failures = (this.#backoffs.get(flight.key)?.failures ?? 0) + 1
       this.postpone(flight.key, now + Entry.backoff(config.errorBackoff, config.maxErrorBackoff, failures), failures)
-      if (this.flights.isIdle(flight)) run(reportUnhandled(`cache "${config.name}": a load in the background failed`, cause))
+      if (flight.background && this.flights.isIdle(flight)) {
+        run(reportUnhandled(`cache "${config.name}": a load in the background failed`, cause))
+      }
     }
     const older = Option.isSome(error) ? this.flights.fallback(flight, now) : undefined
     if (older !== undefined) {

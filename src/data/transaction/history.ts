@@ -40,7 +40,7 @@ export interface Entry {
   readonly failure: string | undefined
   /** SQLSTATE or tag of what each repeated try failed with; the last 16. */
   readonly retried: ReadonlyArray<string>
-  /** True when `verify` settled the outcome. */
+  /** True when `verify` settled the outcome of the last try. */
   readonly verified: boolean
   /** The statements of the last try, begin and end included; the first 50. */
   readonly operations: ReadonlyArray<Operation>

@@ -2,6 +2,7 @@
  * A policy in the status tree: a node for the policy, and one below it for each of its strategies.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -58,7 +59,9 @@ type Read = (() => Readonly<Record<string, number>>) | undefined
 // The counts are kept by the strategies: reading them is synchronous, and costs a call nothing.
 const readers = (parts: Parts, stats: Stats): Effect.Effect<Partial<Record<Kind, Read>>> =>
   Effect.map(Effect.context<never>(), (context) => {
-    const read = Effect.runSyncWith(context)
+    const run = Effect.runSyncExitWith(context)
+    const read = <A extends object>(metrics: Effect.Effect<A>): A | undefined =>
+      Option.getOrUndefined(Exit.getSuccess(run(metrics)))
     const { adaptiveLimit, bulkhead, circuitBreaker, rateLimiter } = parts
     return {
       fallback: () => ({ answers: stats.fallbacks }),
@@ -67,7 +70,7 @@ const readers = (parts: Parts, stats: Stats): Effect.Effect<Partial<Record<Kind,
       rateLimiter: rateLimiter && (() => ({ ...read(RateLimiter.metrics(rateLimiter)) })),
       bulkhead: bulkhead && (() => ({ ...read(Bulkhead.metrics(bulkhead)) })),
       adaptiveLimit: adaptiveLimit && (() => ({ ...read(AdaptiveLimit.metrics(adaptiveLimit)) })),
-      circuitBreaker: circuitBreaker && (() => ({ ...read(CircuitBreaker.metrics(circuitBreaker)).total }))
+      circuitBreaker: circuitBreaker && (() => ({ ...read(CircuitBreaker.metrics(circuitBreaker))?.total }))
     }
   })
 

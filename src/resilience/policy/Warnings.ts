@@ -60,7 +60,7 @@ export const warningsOf = (parts: Parts): ReadonlyArray<Warning> => {
   const warn = (code: WarningCode, strategies: ReadonlyArray<Kind>, message: string) => {
     found.push({ code, strategies, message })
   }
-  const { bulkhead, circuitBreaker: breaker, rateLimiter } = parts.made
+  const { adaptiveLimit, bulkhead, circuitBreaker: breaker, rateLimiter } = parts.made
   const { deadline, fallback, hedge, retry, timeout } = parts
   const attempt = timeout?.millis ?? Infinity
   const total = deadline?.millis ?? Infinity
@@ -88,10 +88,14 @@ export const warningsOf = (parts: Parts): ReadonlyArray<Warning> => {
       "retry repeats what an open circuit or a full bulkhead has refused: most often that adds load and nothing else"
     )
   }
-  const waits = [["rateLimiter", rateLimiter?.maxWait ?? 0], [
-    "bulkhead",
-    bulkhead?.maxQueue ? bulkhead.maxWait ?? "30 seconds" : 0
-  ]] as const
+  const queueWait = (
+    queue: { readonly maxQueue?: number | undefined; readonly maxWait?: Duration.Input | undefined }
+  ) => queue.maxQueue === undefined || queue.maxQueue === 0 ? 0 : queue.maxWait ?? "30 seconds"
+  const waits = [
+    ["rateLimiter", rateLimiter?.maxWait ?? 0],
+    ["bulkhead", queueWait(bulkhead ?? {})],
+    ["adaptiveLimit", queueWait(adaptiveLimit ?? {})]
+  ] as const
   for (const [kind, maxWait] of waits) {
     const wait = millisOf(maxWait)
     if (wait >= total && Number.isFinite(wait) && wait > 0) {

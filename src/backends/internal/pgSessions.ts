@@ -1,0 +1,109 @@
+// The sessions of `@effect/sql-pg`'s pool, with what that pool lacks: a lifetime that is not the same for all, so that
+// connections opened together are not replaced together; a question before use to one that lay idle for long; and a way to
+// replace them all.
+import type * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as PgPool from "@effect/sql-pg/PgPool"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
+
+export interface Options {
+  readonly config: PgPool.Config
+  /** A session that lay idle for longer is asked whether it still answers before it is lent. */
+  readonly validationInterval: Duration.Duration
+}
+
+export interface PgSessions {
+  readonly use: <A, E, R>(
+    f: (session: PgConnection.PgConnection) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError, R>
+  /** A session of one's own until the scope closes. */
+  readonly reserve: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
+  /** Closes the idle ones now and those in use when they come back. */
+  readonly purge: Effect.Effect<void, SqlError>
+}
+
+/** Up to a tenth of the lifetime less. */
+const jitter = 0.1
+/** How long a session may take to say that it lives. */
+const answerWithin = "2 seconds"
+
+interface Card {
+  readonly expiresAt: number
+  usedAt: number
+}
+
+interface Generation {
+  readonly pool: PgPool.PgPool
+  readonly scope: Scope.Closeable
+}
+
+export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { connectionTTL, ...config } = options.config
+    const lifetime = connectionTTL === undefined ? Infinity : Duration.toMillis(Duration.fromInputUnsafe(connectionTTL))
+    const interval = Duration.toMillis(options.validationInterval)
+    const cards = new WeakMap<object, Card>()
+    const outer = yield* Effect.scope
+
+    const open: Effect.Effect<Generation, SqlError> = Effect.uninterruptible(Effect.gen(function*() {
+      const scope = yield* Scope.fork(outer)
+      return yield* PgPool.make(config).pipe(
+        Scope.provide(scope),
+        Effect.map((pool) => ({ pool, scope })),
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
+    }))
+    let current = yield* open
+
+    const answers = (session: PgConnection.PgConnection): Effect.Effect<boolean> =>
+      Effect.match(Effect.timeout(session.query("SELECT 1", [], false), answerWithin), {
+        onSuccess: () => true,
+        onFailure: () => false
+      })
+
+    const isFit = (session: PgConnection.PgConnection): Effect.Effect<boolean> =>
+      Effect.withFiber((fiber) => {
+        const now = monotonicMillis(fiber)
+        const card = cards.get(session)
+        if (card === undefined) {
+          const draw = fiber.getRef(Random.Random).nextDoubleUnsafe()
+          cards.set(session, { expiresAt: now + lifetime * (1 - jitter * draw), usedAt: now })
+          return Effect.succeed(true)
+        }
+        if (now >= card.expiresAt) return Effect.succeed(false)
+        const idle = now - card.usedAt
+        card.usedAt = now
+        return idle < interval ? Effect.succeed(true) : answers(session)
+      })
+
+    const get: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope> = Effect.suspend(() => {
+      const { pool } = current
+      return Effect.flatMap(pool.get, (session) =>
+        Effect.flatMap(isFit(session), (fit) =>
+          fit ? Effect.succeed(session) : Effect.andThen(pool.invalidate(session), get)))
+    })
+    const returned = (session: PgConnection.PgConnection) =>
+      Effect.withFiber((fiber) => {
+        const card = cards.get(session)
+        if (card !== undefined) card.usedAt = monotonicMillis(fiber)
+        return Effect.void
+      })
+
+    return {
+      use: (f) =>
+        Effect.scoped(Effect.flatMap(get, (session) => Effect.ensuring(f(session), returned(session)))),
+      reserve: Effect.flatMap(get, (session) =>
+        Effect.andThen(Effect.addFinalizer(() => returned(session)), session.pin)),
+      purge: Effect.uninterruptible(Effect.gen(function*() {
+        const old = current
+        current = yield* open
+        // Waits for the sessions in use, which the caller need not.
+        yield* Effect.forkDetach(Scope.close(old.scope, Exit.void), { startImmediately: true })
+      }))
+    }
+  })
