@@ -9,6 +9,7 @@ export const suites = {
   "timeout": "A call that ends in time, without waiting and after a wait.",
   "bulkhead": "A call that finds a place, and the rejection of a full bulkhead.",
   "rate-limiter": "A call that finds a token in memory, and the rejection of an empty bucket.",
+  "more-strategies": "Fallback, deadline, hedge and adaptive limit.",
   "policy": "Retry, circuit breaker, bulkhead and time-out together.",
   "rate-limiter-redis": "A rate limiter whose state is in Redis.",
   "memory": "What limiters, breakers and bulkheads keep for a key."

@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib"
 import { manifest } from "../../scripts/lib/files.ts"
 import { bytes } from "../harness/format.ts"
 import { makePackage, root, write } from "../harness/package.ts"
-import type { Sample, SampleCase, Suite } from "../harness/Suite.ts"
+import type { Role, Sample, SampleCase, Suite } from "../harness/Suite.ts"
 
 const run = promisify(execFile)
 
@@ -69,7 +69,7 @@ process.exit(0)
 const importing = (
   group: string,
   name: string,
-  role: "ours" | "floor",
+  role: Role,
   script: string,
   bytes?: number
 ): SampleCase => ({
@@ -85,7 +85,8 @@ const importing = (
 export const suite: Suite = {
   about:
     "The import of each built entry point in a process of its own, beside the import of just the modules of Effect, " +
-    "Node and the drivers that it loads. Sizes are of a bundle with Effect inside and drivers outside, by esbuild.",
+    "Node and the drivers that it loads. Sizes are of a bundle with Effect inside and drivers outside, by esbuild. What is above the floor is mostly " +
+    "Node finding and reading one file a module: bundled into one file (\"bundled\") it is nearly gone.",
   metric: "wall",
   bytesTitle: "minified, gzipped",
   withoutBytes: true,
@@ -111,6 +112,12 @@ export const suite: Suite = {
           write(folder, `${name}.floor.mjs`, program(alone))
         )
       )
+      if (group === "seaworthy") {
+        const bundled = join(folder, "bundled.mjs")
+        await build({ entryPoints: [file], outfile: bundled, bundle: true, packages: "external", format: "esm" })
+        const script = write(folder, `${name}.bundled.mjs`, program(bundled))
+        cases.push(importing(group, "seaworthy, bundled into one file", "bare", script))
+      }
       notes.push(`${group}: ${bytes(own)} minified and gzipped without Effect, ${bytes(withEffect)} with it`)
     }
     const one = `export { CircuitBreaker } from ${JSON.stringify(join(home, "dist/index.js"))}`

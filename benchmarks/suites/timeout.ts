@@ -46,7 +46,9 @@ const atTheCall = (): Array<Case> => {
 export const suite: Suite = {
   about:
     "The work ends in time: what is measured is the fiber it runs in and, when it waits, the timer that is set and " +
-    "cleared. A floor and ours interrupt late work and wait for it; p-timeout and cockatiel leave it running.",
+    "cleared. A floor and ours interrupt late work and wait for it; p-timeout and cockatiel leave it running. " +
+    "The floor sets its timer with `setTimeout`; ours, and \"floor with Effect's clock\", ask the clock in use, which a " +
+    "test can turn: that takes a second fiber, and is all of the difference.",
   metric: "cpu",
   goals: Object.values(groups).map((group) => ({ group, ratio: 1.5 })),
   make: async () => ({

@@ -67,12 +67,12 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import { integerAtLeast } from "../resilience/internal/options.ts"
 import { codec } from "../resource/cache/typed.ts"
+import { getMany } from "./cacheAside/batch.ts"
 import { Engine } from "./cacheAside/engine.ts"
 import type { LoadTimeoutError } from "./cacheAside/errors.ts"
 import { Level } from "./cacheAside/level.ts"
 import * as Meter from "./cacheAside/metrics.ts"
 import { type Config, decode, type MemoryOptions, type SharedOptions } from "./cacheAside/options.ts"
-import { getMany } from "./cacheAside/batch.ts"
 import { program } from "./cacheAside/sharedLoad.ts"
 import { CacheAsideStore } from "./cacheAside/Store.ts"
 import { fromTarget, type Target } from "./cacheAside/target.ts"
@@ -86,14 +86,14 @@ export type { Target } from "./cacheAside/target.ts"
 export type { Progress, WarmOptions } from "./cacheAside/warm.ts"
 
 /**
- * Anything that runs an effect once its work is committed, and not if it is rolled back: a transaction, or Effect's
+ * Anything that runs an effect once its work is committed, and not if it is rolled back: the module `Transaction`, or Effect's
  * `SqlClient`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AfterCommit<E = never, R = never> {
-  readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void, E, R>
+  afterCommit<R0>(effect: Effect.Effect<void, never, R0>): Effect.Effect<void, E, R0 | R>
 }
 
 /**
@@ -128,7 +128,9 @@ export interface CacheAside<out A, out E = never> {
   readonly invalidateAll: Effect.Effect<void>
   /** Forgets what the target names, everywhere. */
   readonly forget: (target: Target) => Effect.Effect<void>
-  /** Invalidates when the transaction is committed; a rollback invalidates nothing. */
+  /**
+   * Invalidates when the transaction is committed, as in `invalidateOn(Transaction, { key })`; a rollback invalidates nothing.
+   */
   readonly invalidateOn: <E2, R2>(transaction: AfterCommit<E2, R2>, target: Target) => Effect.Effect<void, E2, R2>
   readonly metrics: Effect.Effect<Meter.Metrics>
   /** How many entries are in memory, expired ones included. */

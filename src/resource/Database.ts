@@ -52,8 +52,10 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Status } from "../observability/Status.ts"
+import { type ConnectionPool, fromHandle } from "./ConnectionPool.ts"
 import * as Client from "./database/client.ts"
 import * as Errors from "./database/errors.ts"
+import { Leases } from "./database/leases.ts"
 import * as ManagedResource from "./ManagedResource.ts"
 import type { ResourceError } from "./ResourceError.ts"
 
@@ -105,6 +107,8 @@ export class Database extends Context.Service<Database, {
   readonly migrated: Effect.Effect<ReadonlyArray<Migration>, ResourceError>
   /** One round trip on a connection of the pool, and how long it took, waiting for the connection included. */
   readonly ping: Effect.Effect<Duration.Duration, SqlError>
+  /** Its connections: how many, who holds them, and a way to replace them. */
+  readonly pool: ConnectionPool
 }>()("seaworthy/Database") {}
 
 /**
@@ -145,18 +149,22 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
   Layer.unwrap(
     Effect.map(Reactivity.Reactivity, (reactivity) =>
       ManagedResource.layerContext(definition, (handle) =>
-        Client.make(handle, dialect).pipe(
-          Effect.provideService(Reactivity.Reactivity, reactivity),
-          Effect.map((sql) =>
-            Context.make(Database, {
-              driver: dialect.driver,
-              sql,
-              migrated: Effect.map(handle.connection, ({ migrations }) =>
-                migrations),
-              ping: ping(sql)
-            }).pipe(Context.add(SqlClient.SqlClient, sql))
+        Effect.suspend(() => {
+          const leases = new Leases()
+          return Client.make(handle, dialect, leases).pipe(
+            Effect.provideService(Reactivity.Reactivity, reactivity),
+            Effect.map((sql) =>
+              Context.make(Database, {
+                driver: dialect.driver,
+                sql,
+                migrated: Effect.map(handle.connection, ({ migrations }) =>
+                  migrations),
+                ping: ping(sql),
+                pool: fromHandle(handle, leases)
+              }).pipe(Context.add(SqlClient.SqlClient, sql))
+            )
           )
-        )))
+        })))
   ).pipe(
     Layer.provide(Reactivity.layer)
   )

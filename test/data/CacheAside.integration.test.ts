@@ -63,7 +63,10 @@ const got = (cache: CacheAside.CacheAside<string, string>, key = "k") =>
 
 const fixture = fileURLToPath(new URL("../support/CacheAsideNode.fixture.ts", import.meta.url))
 
-const start = (port: number, options: { readonly callers: number; readonly loadMillis: number; readonly value: string }) =>
+const start = (
+  port: number,
+  options: { readonly callers: number; readonly loadMillis: number; readonly value: string }
+) =>
   Effect.gen(function*() {
     const { callers, loadMillis, value } = options
     const command = yield* spawnCommand([
@@ -85,9 +88,10 @@ const start = (port: number, options: { readonly callers: number; readonly loadM
       loading: command.waitForLine(/^loading$/),
       result: Effect.map(
         line("result"),
-        (text): { values: Array<string>; loads: number; refusedWrites: number } => JSON.parse(text)
+        (text): { values: Array<string>; loads: number; refusedWrites: number } =>
+          JSON.parse(text)
       ),
-      then: line("then")
+      afterwards: line("then")
     }
   })
 
@@ -122,22 +126,26 @@ Servers.describeWith(["redis"], "CacheAside on a real Redis", () => {
         assert.deepStrictEqual(yield* other.result, { values: ["replaced"], loads: 1, refusedWrites: 0 })
       }).pipe(Effect.scoped), 90_000)
 
-    it.live("a process that was stopped while it loaded has lost its lease: its late write is refused", () =>
-      Effect.gen(function*() {
-        const server = yield* Servers.redis()
-        const [holder, other] = yield* Effect.all([
-          start(server.port, { callers: 1, loadMillis: 1_500, value: "late" }),
-          start(server.port, { callers: 10, loadMillis: 10, value: "timely" })
-        ], { concurrency: 2 })
-        yield* holder.go
-        yield* holder.loading
-        yield* holder.signal("SIGSTOP")
-        yield* other.go
-        assert.deepStrictEqual((yield* other.result).values, ["timely"])
-        yield* holder.signal("SIGCONT")
-        assert.deepStrictEqual(yield* holder.result, { values: ["late"], loads: 1, refusedWrites: 1 })
-        assert.strictEqual(yield* holder.then, "timely")
-      }).pipe(Effect.scoped), 90_000)
+    it.live(
+      "a process that was stopped while it loaded has lost its lease: its late write is refused",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* Servers.redis()
+          const [holder, other] = yield* Effect.all([
+            start(server.port, { callers: 1, loadMillis: 1_500, value: "late" }),
+            start(server.port, { callers: 10, loadMillis: 10, value: "timely" })
+          ], { concurrency: 2 })
+          yield* holder.go
+          yield* holder.loading
+          yield* holder.signal("SIGSTOP")
+          yield* other.go
+          assert.deepStrictEqual((yield* other.result).values, ["timely"])
+          yield* holder.signal("SIGCONT")
+          assert.deepStrictEqual(yield* holder.result, { values: ["late"], loads: 1, refusedWrites: 1 })
+          assert.strictEqual(yield* holder.afterwards, "timely")
+        }).pipe(Effect.scoped),
+      90_000
+    )
   })
 
   itLayer(Servers.Redis.layer(), { excludeTestServices: true, timeout: "60 seconds" })("on one server", (it) => {
@@ -157,8 +165,15 @@ Servers.describeWith(["redis"], "CacheAside on a real Redis", () => {
     it.effect("an entry that one node has written another reads, with what is left of its time", () =>
       Effect.gen(function*() {
         let loads = 0
-        const { keys, name, one, other } = yield* two(() => Effect.sync(() => `v${++loads}`), { jitter: 0, ttl: "1 minute" })
-        assert.deepStrictEqual([yield* got(one.cache), yield* got(other.cache), yield* got(other.cache)], ["v1", "v1", "v1"])
+        const { keys, name, one, other } = yield* two(() => Effect.sync(() => `v${++loads}`), {
+          jitter: 0,
+          ttl: "1 minute"
+        })
+        assert.deepStrictEqual([yield* got(one.cache), yield* got(other.cache), yield* got(other.cache)], [
+          "v1",
+          "v1",
+          "v1"
+        ])
         assert.isAtMost(Number(yield* one.send("PTTL", `${prefix}{${name}}:e:k`)), 60_000)
         assert.deepStrictEqual(yield* keys("l:*"), [])
       }))
@@ -304,63 +319,78 @@ Servers.describeWith(["redis"], "CacheAside on a real Redis", () => {
       }))
   })
 
-  it.live("stopped, frozen and flushed under reads: all are served in time, none too old, and it recovers", () =>
-    Effect.gen(function*() {
-      const server = yield* Servers.redis()
-      // A frozen server would hold a read that is not bounded for 20 seconds.
-      const stall = 5_000
-      const ttl = 300
-      const latencies: Array<number> = []
-      let oldest = 0
-      let reads = 0
-      let failed = 0
-      // The value says when it was loaded.
-      const load = () => Effect.delay(Effect.sync(() => String(performance.now())), "10 millis")
-      const options = { ttl, storeTimeout: "200 millis", storeRetry: "200 millis", distrustAfter: "600 millis" } as const
-      const nodes = [yield* node(server, load, options), yield* node(server, load, options)]
-      const reader = (index: number) =>
-        Effect.forever(Effect.gen(function*() {
-          const { cache } = nodes[index % 2]!
-          const { exit, millis } = yield* timed(cache.get(`k${reads++ % 20}`))
-          latencies.push(millis)
-          if (Exit.isSuccess(exit)) {
-            oldest = Math.max(oldest, performance.now() - Number(Option.getOrElse(exit.value, () => "0")))
-          } else failed++
-          yield* pause("2 millis")
-        }))
-      const readers = yield* Effect.forEach([0, 1, 2, 3], (index) => Effect.forkChild(reader(index)))
-      const states = Effect.forEach(nodes, ({ status }) => Effect.map(status.get("cache-aside:c"), (one) => one?.state))
-      const become = (state: string) =>
-        eventually(Effect.map(states, (all) => all.every((one) => one === state)), { what: `all nodes are ${state}` })
-      const more = (n: number) => {
-        const until = reads + n
-        return eventually(Effect.sync(() => reads >= until))
-      }
-      yield* more(200)
-      yield* server.kill
-      yield* become("degraded")
-      yield* more(200)
-      yield* server.start
-      yield* become("ready")
-      yield* more(200)
-      yield* server.freeze
-      yield* become("degraded")
-      yield* more(200)
-      yield* server.thaw
-      yield* become("ready")
-      yield* nodes[0]!.send("FLUSHALL")
-      yield* more(200)
-      yield* Fiber.interruptAll(readers)
-      assert.deepStrictEqual(yield* states, ["ready", "ready"])
-      assert.strictEqual(failed, 0)
-      latencies.sort((one, other) => one - other)
-      assert.isBelow(latencies[Math.floor(latencies.length * 0.9)]!, 200 + 10)
-      assert.isBelow(latencies.at(-1)!, 200 + 10 + stall)
-      assert.isBelow(oldest, ttl + stall)
-      // Values are shared again.
-      const before = (yield* nodes[1]!.cache.metrics).loads
-      const value = yield* got(nodes[0]!.cache, "fresh")
-      assert.strictEqual(yield* got(nodes[1]!.cache, "fresh"), value)
-      assert.strictEqual((yield* nodes[1]!.cache.metrics).loads, before)
-    }).pipe(Effect.scoped), 90_000)
+  it.live(
+    "stopped, frozen and flushed under reads: all are served in time, none too old, and it recovers",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* Servers.redis()
+        // A frozen server would hold a read that is not bounded for 20 seconds.
+        const stall = 5_000
+        const ttl = 300
+        const latencies: Array<number> = []
+        let oldest = 0
+        let reads = 0
+        let failed = 0
+        // The value says when it was loaded.
+        const load = () => Effect.delay(Effect.sync(() => String(performance.now())), "10 millis")
+        const options = {
+          ttl,
+          storeTimeout: "200 millis",
+          storeRetry: "200 millis",
+          distrustAfter: "600 millis"
+        } as const
+        const nodes = [yield* node(server, load, options), yield* node(server, load, options)]
+        const reader = (index: number) =>
+          Effect.forever(Effect.gen(function*() {
+            const { cache } = nodes[index % 2]!
+            const { exit, millis } = yield* timed(cache.get(`k${reads++ % 20}`))
+            latencies.push(millis)
+            if (Exit.isSuccess(exit)) {
+              oldest = Math.max(oldest, performance.now() - Number(Option.getOrElse(exit.value, () => "0")))
+            } else failed++
+            yield* pause("2 millis")
+          }))
+        const readers = yield* Effect.forEach([0, 1, 2, 3], (index) => Effect.forkChild(reader(index)))
+        const states = Effect.forEach(
+          nodes,
+          ({ status }) => Effect.map(status.get("cache-aside:c"), (one) => one?.state)
+        )
+        const become = (state: string) =>
+          eventually(
+            Effect.map(states, (all) => all.every((one) => one === state)),
+            { what: `all nodes are ${state}` }
+          )
+        const more = (n: number) => {
+          const until = reads + n
+          return eventually(Effect.sync(() => reads >= until))
+        }
+        yield* more(200)
+        yield* server.kill
+        yield* become("degraded")
+        yield* more(200)
+        yield* server.start
+        yield* become("ready")
+        yield* more(200)
+        yield* server.freeze
+        yield* become("degraded")
+        yield* more(200)
+        yield* server.thaw
+        yield* become("ready")
+        yield* nodes[0]!.send("FLUSHALL")
+        yield* more(200)
+        yield* Fiber.interruptAll(readers)
+        assert.deepStrictEqual(yield* states, ["ready", "ready"])
+        assert.strictEqual(failed, 0)
+        latencies.sort((one, other) => one - other)
+        assert.isBelow(latencies[Math.floor(latencies.length * 0.9)]!, 200 + 10)
+        assert.isBelow(latencies.at(-1)!, 200 + 10 + stall)
+        assert.isBelow(oldest, ttl + stall)
+        // Values are shared again.
+        const before = (yield* nodes[1]!.cache.metrics).loads
+        const value = yield* got(nodes[0]!.cache, "fresh")
+        assert.strictEqual(yield* got(nodes[1]!.cache, "fresh"), value)
+        assert.strictEqual((yield* nodes[1]!.cache.metrics).loads, before)
+      }).pipe(Effect.scoped),
+    90_000
+  )
 })

@@ -7,8 +7,8 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import { MaxOpsBeforeYield } from "effect/Scheduler"
 import { TestClock } from "effect/testing"
-import * as Status from "../../src/observability/Status.ts"
 import * as CacheAside from "../../src/data/CacheAside.ts"
+import * as Status from "../../src/observability/Status.ts"
 import { interruptAt, steps } from "../support/EveryStep.ts"
 
 /** A loader that a test commands: it counts its calls and answers `next`. */
@@ -150,7 +150,13 @@ describe("CacheAside in memory", () => {
         assert.strictEqual(yield* Effect.flip(cache.get("k")), "down")
         yield* Effect.flip(cache.get("k"))
         assert.strictEqual(from.loads, 2)
-        const keeper = yield* CacheAside.make({ name: "d", load: from.load, ttl: "1 hour", failureTtl: "5 seconds", jitter: 0 })
+        const keeper = yield* CacheAside.make({
+          name: "d",
+          load: from.load,
+          ttl: "1 hour",
+          failureTtl: "5 seconds",
+          jitter: 0
+        })
         assert.strictEqual(yield* Effect.flip(keeper.get("k")), "down")
         assert.strictEqual(yield* Effect.flip(keeper.get("k")), "down")
         assert.strictEqual(from.loads, 3)
@@ -197,7 +203,12 @@ describe("CacheAside in memory", () => {
     it.effect("it may depend on the value; zero keeps nothing", () =>
       Effect.gen(function*() {
         const from = source(Effect.succeed(10))
-        const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: (seconds) => seconds * 1000, jitter: 0 })
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: (seconds) => seconds * 1000,
+          jitter: 0
+        })
         yield* got(cache)
         yield* TestClock.adjust("10 seconds")
         from.next = Effect.succeed(0)
@@ -278,7 +289,13 @@ describe("CacheAside in memory", () => {
     it.effect("a defect is not hidden by an older value", () =>
       Effect.gen(function*() {
         const from = source<string>(Effect.succeed("old"))
-        const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: "1 second", jitter: 0, staleIfError: "1 hour" })
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: "1 second",
+          jitter: 0,
+          staleIfError: "1 hour"
+        })
         yield* got(cache)
         yield* TestClock.adjust("1 second")
         from.next = Effect.die("bug")
@@ -310,7 +327,13 @@ describe("CacheAside in memory", () => {
     it.effect("an eager refresh starts with the first hit after its share of the time, and nobody waits", () =>
       Effect.gen(function*() {
         const from = source(Effect.succeed("old"))
-        const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: "10 seconds", jitter: 0, eagerRefresh: 0.8 })
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: "10 seconds",
+          jitter: 0,
+          eagerRefresh: 0.8
+        })
         yield* got(cache)
         yield* TestClock.adjust(7_999)
         yield* got(cache)
@@ -328,7 +351,13 @@ describe("CacheAside in memory", () => {
         const run = (loadSeconds: number, draw: number) =>
           Effect.gen(function*() {
             const from = source(Effect.delay(Effect.succeed("v"), loadSeconds * 1000))
-            const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: "100 seconds", jitter: 0, earlyExpiry: 1 })
+            const cache = yield* CacheAside.make({
+              name: "c",
+              load: from.load,
+              ttl: "100 seconds",
+              jitter: 0,
+              earlyExpiry: 1
+            })
             const first = yield* Effect.forkChild(got(cache))
             yield* TestClock.adjust(loadSeconds * 1000)
             yield* Fiber.join(first)
@@ -452,6 +481,18 @@ describe("CacheAside in memory", () => {
           yield* cache.forget(target)
           yield* got(cache, "user:1")
           assert.strictEqual(from.loads, hit ? 2 : 1)
+        }))
+
+      it.effect(`${name} during a load that nobody joins ${hit ? "wins too" : "does not touch it"}`, () =>
+        Effect.gen(function*() {
+          const gate = yield* Deferred.make<string>()
+          const from = source(Deferred.await(gate))
+          const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: "1 hour", tags })
+          const before = yield* Effect.forkChild(got(cache, "user:1"), { startImmediately: true })
+          yield* cache.forget(target)
+          yield* Deferred.succeed(gate, "v")
+          assert.strictEqual(yield* Fiber.join(before), "v")
+          assert.strictEqual(yield* cache.size, hit ? 0 : 1)
         }))
 
       it.effect(`${name} during a load ${hit ? "wins: the value is not kept" : "does not touch it"}`, () =>
@@ -582,7 +623,9 @@ describe("CacheAside in memory", () => {
       ]
       for (const [option, wrong] of bad) {
         const exit = yield* Effect.exit(CacheAside.make({ ...base, ...wrong }))
-        const defect = Exit.isFailure(exit) ? exit.cause.reasons.find((reason) => reason._tag === "Die")?.defect : undefined
+        const defect = Exit.isFailure(exit)
+          ? exit.cause.reasons.find((reason) => reason._tag === "Die")?.defect
+          : undefined
         assert.instanceOf(defect, RangeError)
         assert.include(defect.message, option)
       }

@@ -67,7 +67,9 @@ describe("CacheAside in a shared store", () => {
         const from = source(Effect.delay(Effect.succeed("v"), "1 second"))
         const nodes = [yield* node(store, from), yield* node(store, from)]
         const fiber = yield* Effect.forkChild(
-          Effect.forEach(Array.from({ length: 1_000 }), (_, index) => got(nodes[index % 2]!), { concurrency: "unbounded" })
+          Effect.forEach(Array.from({ length: 1_000 }), (_, index) => got(nodes[index % 2]!), {
+            concurrency: "unbounded"
+          })
         )
         yield* TestClock.adjust("2 seconds")
         assert.deepStrictEqual(new Set(yield* Fiber.join(fiber)), new Set(["v"]))
@@ -198,7 +200,9 @@ describe("CacheAside in a shared store", () => {
 
     it.effect("undecodable bytes are a counted miss, and are replaced", () =>
       Effect.gen(function*() {
-        for (const payload of ["", "garbage", "1|x|60000|60000|1|v||{\"not\":\"text\"}", "1|x|60000|60000|1|v|%|\"v\""]) {
+        for (
+          const payload of ["", "garbage", "1|x|60000|60000|1|v||{\"not\":\"text\"}", "1|x|60000|60000|1|v|%|\"v\""]
+        ) {
           const store = new SharedMemory()
           store.entries.set("k", { key: "k", payload, tags: [], expires: 1e9 })
           const cache = yield* node(store, source(Effect.succeed("v")))
@@ -294,6 +298,38 @@ describe("CacheAside in a shared store", () => {
       }
     }
 
+    it.effect("a read that overtakes the invalidation on its way to the store is not kept", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const cache = yield* node(store, from)
+        yield* got(cache)
+        from.next = Effect.succeed("new")
+        store.latency = { there: 20, back: 0 }
+        const invalidation = yield* Effect.forkChild(cache.invalidate("k"), { startImmediately: true })
+        store.latency = { there: 0, back: 0 }
+        assert.strictEqual(yield* got(cache), "old")
+        yield* TestClock.adjust(20)
+        yield* Fiber.join(invalidation)
+        assert.strictEqual(yield* got(cache), "new")
+      }))
+
+    it.effect("an invalidation whose caller is interrupted is carried out all the same", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        yield* got(other)
+        from.next = Effect.succeed("new")
+        store.latency = { there: 20, back: 0 }
+        const invalidation = yield* Effect.forkChild(one.invalidate("k"), { startImmediately: true })
+        yield* Fiber.interrupt(invalidation)
+        yield* TestClock.adjust(20)
+        store.latency = { there: 0, back: 0 }
+        assert.deepStrictEqual([yield* got(one), yield* got(other)], ["new", "new"])
+      }))
+
     it.effect("an invalidation between the load and the write is not overtaken by the write", () =>
       Effect.gen(function*() {
         const store = new SharedMemory()
@@ -378,7 +414,10 @@ describe("CacheAside in a shared store", () => {
         const store = new SharedMemory()
         const from = source(Effect.succeed("v"))
         const cache = yield* node(store, from)
-        const state = Effect.flatMap(Status.Status, (status) => Effect.map(status.get("cache-aside:c"), (one) => one?.state))
+        const state = Effect.flatMap(
+          Status.Status,
+          (status) => Effect.map(status.get("cache-aside:c"), (one) => one?.state)
+        )
         yield* got(cache)
         store.mode = "down"
         assert.strictEqual(yield* got(cache, "other"), "v")
@@ -431,6 +470,22 @@ describe("CacheAside in a shared store", () => {
         yield* TestClock.adjust("1 second")
         assert.strictEqual(yield* got(other), "new")
         assert.strictEqual(yield* got(one), "new")
+      }))
+
+    it.effect("a load that takes longer than the pause between two tries is kept, and shared by callers of one node", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        store.mode = "down"
+        const from = source(Effect.delay(Effect.succeed("v"), "3 seconds"))
+        const cache = yield* node(store, from)
+        const callers = yield* Effect.forEach(
+          [1, 2, 3],
+          () => Effect.andThen(TestClock.adjust(900), Effect.forkChild(got(cache), { startImmediately: true }))
+        )
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual(yield* Effect.forEach(callers, Fiber.join), ["v", "v", "v"])
+        assert.strictEqual(yield* got(cache), "v")
+        assert.strictEqual(from.loads, 1)
       }))
 
     it.effect("with storage `redis` callers of one node still share a load", () =>

@@ -136,6 +136,25 @@ describe("Policy, the canonical order", () => {
       assert.isTrue(Exit.isSuccess(slow) && slow.value instanceof Deadline.DeadlineExceededError)
     }))
 
+  it.effect("an attempt that would begin after a surrounding deadline is not begun", () =>
+    Effect.gen(function*() {
+      const policy = yield* Policy.make("calls", {
+        timeout: "1 second",
+        circuitBreaker: true,
+        bulkhead: { maxConcurrent: 1 }
+      })
+      let begun = false
+      let told = ""
+      const attempt = Policy.protect(Effect.sync(() => begun = true), policy).pipe(
+        Effect.catch((error) => Effect.sync(() => told = error.message))
+      )
+      const late = Effect.uninterruptible(Effect.andThen(Effect.sleep("2 seconds"), attempt))
+      yield* inVirtualTime(Effect.exit(Deadline.within(late, "1 second")), "2 seconds")
+      assert.isFalse(begun)
+      assert.strictEqual(told, "time-out \"calls\": no answer within 0 (all that the deadline left)")
+      assert.strictEqual((yield* Policy.metrics(policy)).calls.timeouts, 1)
+    }))
+
   it.effect("the fallback answers whatever the others refuse", () =>
     Effect.gen(function*() {
       const policy = yield* Policy.make("calls", {

@@ -5,6 +5,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Random from "effect/Random"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
@@ -54,6 +56,9 @@ interface Scenario {
 
 const optional = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
 
+const seldom = <A>(arbitrary: fc.Arbitrary<A>) =>
+  fc.oneof({ arbitrary, weight: 1 }, { arbitrary: fc.constant(undefined), weight: 4 })
+
 const throwing: Outcome.Classify = (exit) => {
   if (Exit.isSuccess(exit) && exit.value === "odd") throw new Error("odd")
   return Outcome.classify(exit)
@@ -100,9 +105,9 @@ const policies = fc.record({
   retry: optional(retries),
   rateLimiter: optional(limiters),
   bulkhead: optional(bulkheads),
-  adaptiveLimit: fc.option(fc.constant({ maxQueue: 1 }), { nil: undefined, freq: 1 }),
+  adaptiveLimit: seldom(fc.constant({ maxQueue: 1 })),
   circuitBreaker: optional(breakers),
-  hedge: fc.option(fc.constant({ delay: 17 }), { nil: undefined, freq: 1 }),
+  hedge: seldom(fc.constant({ delay: 17 })),
   timeout: optional(fc.constantFrom(29, 53, { duration: 29, grace: 7 }))
 }).map(({ fallback, retry, ...others }) => (): Options => {
   const { budgeted, ...retryOptions } = retry ?? { budgeted: false }
@@ -137,7 +142,7 @@ const calls = fc.record<Call>({
   at: fc.integer({ min: 0, max: 250 }),
   attempts: fc.array(attempts, { minLength: 1, maxLength: 3 }),
   interruptedAfter: fc.option(fc.integer({ min: 0, max: 90 }), { nil: undefined, freq: 2 }),
-  deadline: fc.option(fc.integer({ min: 1, max: 80 }), { nil: undefined, freq: 1 })
+  deadline: seldom(fc.integer({ min: 1, max: 80 }))
 })
 
 const hands = fc.record<Hand>({
@@ -272,7 +277,7 @@ const play = (scenario: Scenario, build: typeof assemble) =>
   }).pipe(Random.withSeed("policy"))
 
 const playAlone = (scenario: Scenario, build: typeof assemble) =>
-  Effect.runPromise(Effect.provide(play(scenario, build), TestClock.layer()))
+  Effect.runPromise(Effect.provide(play(scenario, build), Layer.merge(TestClock.layer(), Logger.layer([]))))
 
 const fusedIsTower = (options: fc.Arbitrary<() => Options>) =>
   fc.assert(

@@ -130,13 +130,15 @@ Servers.describeWith(["redis"], "RateLimiter on a real Redis", () => {
       ({ algorithm, name, redis, sent, store }) =>
         Effect.gen(function*() {
           const request = { name, key: "k", algorithm: algorithm({ limit: 9, window: "1 hour", burst: 9 }), cost: 1 }
-          yield* store.consume(request)
+          const { at } = yield* store.consume(request)
+          yield* store.peek(request)
+          yield* store.refund(request, at)
           sent.length = 0
           yield* store.consume(request)
           yield* store.peek(request)
           assert.deepStrictEqual(sent.map(([command]) => command), ["EVALSHA", "EVALSHA"])
           yield* redis.send("SCRIPT", "FLUSH")
-          assert.strictEqual((yield* store.consume(request)).remaining, 6)
+          assert.strictEqual((yield* store.consume(request)).remaining, 7)
           sent.length = 0
           yield* store.consume(request)
           assert.strictEqual(sent.length, 1)

@@ -23,6 +23,8 @@ const matches = ({ kind, of }: Invalidation, key: string, tags: ReadonlyArray<st
 
 export class SharedMemory {
   mode: "up" | "down" | "frozen" = "up"
+  /** Milliseconds that a question takes to the store, and an answer back. */
+  latency = { there: 0, back: 0 }
   /** Is what is published not delivered? */
   deaf = false
   entries = new Map<string, Stored>()
@@ -51,13 +53,19 @@ export class SharedMemory {
   }
 
   #step<A>(name: string, f: (now: number) => A): Effect.Effect<A, CacheError> {
-    return Effect.flatMap(now, (now) => {
+    return Effect.gen({ self: this }, function*() {
+      const { back, there } = this.latency
       this.asked.push(name)
-      if (this.mode === "frozen") return Effect.never
+      if (there > 0) yield* Effect.sleep(there)
+      if (this.mode === "frozen") return yield* Effect.never
       if (this.mode === "down") {
-        return Effect.fail(new CacheError({ operation: name, reason: "Unavailable", detail: "gone", retryable: true }))
+        return yield* Effect.fail(
+          new CacheError({ operation: name, reason: "Unavailable", detail: "gone", retryable: true })
+        )
       }
-      return Effect.sync(() => f(now))
+      const answer = f(yield* now)
+      if (back > 0) yield* Effect.sleep(back)
+      return answer
     })
   }
 

@@ -164,6 +164,7 @@ const connect = <Target extends { readonly place: Place }>(
         maxWaiting: pool.max_waiting,
         acquireTimeout: pool.acquire_timeout
       },
+      validationInterval: backend.renew ? pool.validation_interval : Duration.infinity,
       silentChecks: monitoring.failure_threshold
     })
     // The pool opens connections when they are asked for; here one is.

@@ -1,6 +1,7 @@
 // One generation of connections to a Postgres: pool, gate in front of it, the monitor's own connection, and the sockets.
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import * as PgPool from "@effect/sql-pg/PgPool"
+import type * as PgPool from "@effect/sql-pg/PgPool"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -12,6 +13,7 @@ import { asSqlError } from "../../resource/database/errors.ts"
 import * as Gate from "../../resource/database/gate.ts"
 import { SessionConnection } from "./pgConnection.ts"
 import { reclassify } from "./pgErrors.ts"
+import * as PgSessions from "./pgSessions.ts"
 
 export interface PoolOptions {
   /** Everything but `stream`. */
@@ -19,6 +21,8 @@ export interface PoolOptions {
   /** Opens a transport; called for each connection. */
   readonly dial: () => Duplex
   readonly limits: Gate.Limits
+  /** A connection that lay idle for longer is asked whether it still answers before it is lent. */
+  readonly validationInterval: Duration.Duration
   /** Checks in a row without any answer after which silent connections are cut. */
   readonly silentChecks: number
 }
@@ -33,8 +37,6 @@ export interface PgConnections extends Connections {
   readonly probe: <A, E>(
     ask: (session: PgConnection.PgConnection) => Effect.Effect<A, E>
   ) => Effect.Effect<A, E | SqlError>
-  readonly inUse: () => number
-  readonly waiting: () => number
 }
 
 /** The transports of the pool, so that those which have fallen silent can be cut. */
@@ -77,7 +79,10 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
   Effect.gen(function*() {
     const sockets = new Sockets()
     const gate = Gate.make(options.limits)
-    const pool = yield* PgPool.make({ ...options.config, stream: () => sockets.track(options.dial()) })
+    const pool = yield* PgSessions.make({
+      config: { ...options.config, stream: () => sockets.track(options.dial()) },
+      validationInterval: options.validationInterval
+    })
     // Runs before the pool's own finalizer, which would wait for connections in use for as long as they hang.
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -107,8 +112,13 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
       ),
       open,
       probe,
-      inUse: gate.inside,
-      waiting: gate.waiting
+      gauges: () => ({
+        max: options.limits.maxConnections,
+        active: gate.inside(),
+        idle: Math.max(0, sockets.all.size - gate.inside()),
+        waiting: gate.waiting()
+      }),
+      purge: Effect.mapError(pool.purge, reclassify)
     }
   })
 

@@ -6,6 +6,8 @@ import * as PgPool from "@effect/sql-pg/PgPool"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
@@ -60,11 +62,18 @@ export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scop
     }))
     let current = yield* open
 
+    // Asked in a fiber of its own: given up on, the driver would first try for seconds to cancel the statement.
     const answers = (session: PgConnection.PgConnection): Effect.Effect<boolean> =>
-      Effect.match(Effect.timeout(session.query("SELECT 1", [], false), answerWithin), {
-        onSuccess: () => true,
-        onFailure: () => false
-      })
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          Effect.forkDetach(session.query("SELECT 1", [], false), { startImmediately: true }),
+          (fiber) =>
+            restore(Effect.timeoutOption(Fiber.await(fiber), answerWithin)).pipe(
+              Effect.map((exit) => Option.isSome(exit) && Exit.isSuccess(exit.value)),
+              Effect.ensuring(Effect.forkDetach(Fiber.interrupt(fiber)))
+            )
+        )
+      )
 
     const isFit = (session: PgConnection.PgConnection): Effect.Effect<boolean> =>
       Effect.withFiber((fiber) => {
@@ -90,15 +99,21 @@ export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scop
     const returned = (session: PgConnection.PgConnection) =>
       Effect.withFiber((fiber) => {
         const card = cards.get(session)
-        if (card !== undefined) card.usedAt = monotonicMillis(fiber)
+        if (card !== undefined) {
+          card.usedAt = monotonicMillis(fiber)
+        }
         return Effect.void
       })
 
     return {
       use: (f) =>
-        Effect.scoped(Effect.flatMap(get, (session) => Effect.ensuring(f(session), returned(session)))),
+        Effect.scoped(Effect.flatMap(get, (session) =>
+          Effect.ensuring(f(session), returned(session)))),
       reserve: Effect.flatMap(get, (session) =>
-        Effect.andThen(Effect.addFinalizer(() => returned(session)), session.pin)),
+        Effect.andThen(
+          Effect.addFinalizer(() => returned(session)),
+          session.pin
+        )),
       purge: Effect.uninterruptible(Effect.gen(function*() {
         const old = current
         current = yield* open

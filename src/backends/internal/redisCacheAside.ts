@@ -16,9 +16,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
-import * as Redis from "effect/persistence/Redis"
 import { createHash } from "node:crypto"
 import {
   type Acquired,
@@ -240,7 +240,8 @@ const entries = (redis: Redis.Redis["Service"], base: string, newEpoch: string):
           (chunk) =>
             Effect.map(
               run<ReadonlyArray<Reply>>("read", READ, chunk.map(entryKey), []),
-              (reply) => chunk.map((_, index) => found(reply[2 * index], reply[2 * index + 1]))
+              (reply) =>
+                chunk.map((_, index) => found(reply[2 * index], reply[2 * index + 1]))
             )
         ),
         (chunks) => chunks.flat()

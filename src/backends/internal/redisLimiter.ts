@@ -21,26 +21,19 @@ import { type Answer, RateLimiterStore, type Request } from "../../resilience/li
 
 type Operation = "consume" | "peek" | "refund"
 
-interface Script {
-  readonly lua: string
-  readonly sha: string
-}
-
-const script = (body: string): Script => {
-  const lua = `local key, op, cost, takenAt = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+/** The text of a script, but for the constants that it begins with. */
+const text = (body: string): string =>
+  `local key, cost, takenAt = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2] or 0)
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wait, remaining, reset = 0, 0, 0
 local function expireAfter(micros) return string.format('%.0f', math.max(1, math.ceil(micros / 1000))) end
 ${body}
-return {wait, remaining, reset, now}
+return string.format('%.0f %.0f %.0f %.0f', wait, remaining, reset, now)
 `
-  return { lua, sha: createHash("sha1").update(lua).digest("hex") }
-}
 
 // "debt at"; see bucket.ts.
-const BUCKET = script(`local perToken, perMicro, capacity = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local debt, at = 0, now
+const BUCKET = text(`local debt, at = 0, now
 local state = redis.call('GET', key)
 if state then
   local a, b = string.match(state, '(%S+) (%S+)')
@@ -68,8 +61,7 @@ if op == 'consume' and wait == 0 or op == 'refund' and state then
 end`)
 
 // "count start"; see windows.ts.
-const FIXED = script(`local limit, window = tonumber(ARGV[4]), tonumber(ARGV[5])
-local count, start = 0, now
+const FIXED = text(`local count, start = 0, now
 local state = redis.call('GET', key)
 if state then
   local a, b = string.match(state, '(%S+) (%S+)')
@@ -92,8 +84,7 @@ if op == 'consume' and wait == 0 or op == 'refund' and state then
 end`)
 
 // "start current previous"; see windows.ts.
-const COUNTER = script(`local limit, window = tonumber(ARGV[4]), tonumber(ARGV[5])
-local start, current, previous = now, 0, 0
+const COUNTER = text(`local start, current, previous = now, 0, 0
 local state = redis.call('GET', key)
 if state then
   local a, b, c = string.match(state, '(%S+) (%S+) (%S+)')
@@ -126,8 +117,7 @@ end`)
 
 // A hash: h and t are the numbers of the oldest entry and of the next one, s is the sum of all costs, and each number
 // from h to t - 1 has an entry "time cost". What is out of the window is removed with the next entry that is written.
-const LOG = script(`local limit, window = tonumber(ARGV[4]), tonumber(ARGV[5])
-local function entry(n)
+const LOG = text(`local function entry(n)
   local a, b = string.match(redis.call('HGET', key, n), '(%S+) (%S+)')
   return tonumber(a), tonumber(b)
 end
@@ -200,26 +190,55 @@ if changed then
   end
 end`)
 
-interface Plan {
-  readonly tag: string
-  readonly script: Script
-  readonly parameters: ReadonlyArray<string>
+interface Script {
+  readonly lua: string
+  readonly sha: string
 }
 
-const plan = (algorithm: Algorithm): Plan => {
-  const window = [String(algorithm.limit), String(algorithm.windowMicros)]
+interface Plan {
+  /** Part of every key: two algorithms keep different things. */
+  readonly tag: string
+  readonly script: (operation: Operation) => Script
+}
+
+// What is the same for every call stands in the text: an argument costs more to send and to read than the script to run.
+const plan = (tag: string, text: string, constants: Record<string, number>): Plan => {
+  const scripts = new Map<Operation, Script>()
+  const names = ["op", ...Object.keys(constants)].join(", ")
+  const make = (operation: Operation): Script => {
+    const lua = `local ${names} = ${[`'${operation}'`, ...Object.values(constants)].join(", ")}\n${text}`
+    const script = { lua, sha: createHash("sha1").update(lua).digest("hex") }
+    scripts.set(operation, script)
+    return script
+  }
+  return { tag, script: (operation) => scripts.get(operation) ?? make(operation) }
+}
+
+const makePlan = (algorithm: Algorithm): Plan => {
+  const window = { limit: algorithm.limit, window: algorithm.windowMicros }
   switch (algorithm._tag) {
     case "tokenBucket":
     case "gcra": {
       const { capacity, perMicro, perToken } = bucket(algorithm)
-      return { tag: "b", script: BUCKET, parameters: [String(perToken), String(perMicro), String(capacity)] }
+      return plan("b", BUCKET, { perToken, perMicro, capacity })
     }
     case "fixedWindow":
-      return { tag: "f", script: FIXED, parameters: window }
+      return plan("f", FIXED, window)
     case "slidingWindowCounter":
-      return { tag: "c", script: COUNTER, parameters: window }
+      return plan("c", COUNTER, window)
     case "slidingWindowLog":
-      return { tag: "l", script: LOG, parameters: window }
+      return plan("l", LOG, window)
+  }
+}
+
+// "wait remaining reset now": one string is read faster than four numbers.
+const decode = (reply: string): Answer => {
+  const [wait, remaining, reset, at] = reply.split(" ")
+  return {
+    wait: wait === "-1" ? Infinity : Number(wait),
+    remaining: Number(remaining),
+    reset: Number(reset),
+    at: Number(at)
   }
 }
 
@@ -239,46 +258,38 @@ export const layer = (options: Options = {}): Layer.Layer<RateLimiterStore, neve
       const planOf = (algorithm: Algorithm): Plan => {
         const known = plans.get(algorithm)
         if (known !== undefined) return known
-        const made = plan(algorithm)
+        const made = makePlan(algorithm)
         plans.set(algorithm, made)
         return made
       }
 
       const run = (
         operation: Operation,
-        request: Request,
-        takenAt: number
+        { algorithm, cost, key, name }: Request,
+        ...more: ReadonlyArray<string>
       ): Effect.Effect<Answer, RateLimitStoreError> => {
-        const { parameters, script, tag } = planOf(request.algorithm)
-        const rest = [
-          "1",
-          `${prefix}${request.name}:${tag}:${request.key}`,
-          operation,
-          String(request.cost),
-          String(takenAt),
-          ...parameters
-        ]
-        return redis.send<ReadonlyArray<number | string>>("EVALSHA", script.sha, ...rest).pipe(
-          Effect.catchIf(
-            (error) => String(error.cause).includes("NOSCRIPT"),
-            () => redis.send<ReadonlyArray<number | string>>("EVAL", script.lua, ...rest)
-          ),
-          Effect.mapBoth({
-            onFailure: (cause) => new RateLimitStoreError({ strategy: request.name, reason: "unavailable", cause }),
-            onSuccess: ([wait, remaining, reset, at]) => ({
-              wait: Number(wait) < 0 ? Infinity : Number(wait),
-              remaining: Number(remaining),
-              reset: Number(reset),
-              at: Number(at)
-            })
-          })
-        )
+        const plan = planOf(algorithm)
+        const script = plan.script(operation)
+        const fullKey = `${prefix}${name}:${plan.tag}:${key}`
+        const fail = (cause: Redis.RedisError) =>
+          Effect.fail(new RateLimitStoreError({ strategy: name, reason: "unavailable", cause }))
+        const onSuccess = (reply: string) => Effect.succeed(decode(reply))
+        return Effect.matchEffect(redis.send<string>("EVALSHA", script.sha, "1", fullKey, String(cost), ...more), {
+          onSuccess,
+          onFailure: (error) =>
+            String(error.cause).includes("NOSCRIPT")
+              ? Effect.matchEffect(redis.send<string>("EVAL", script.lua, "1", fullKey, String(cost), ...more), {
+                onSuccess,
+                onFailure: fail
+              })
+              : fail(error)
+        })
       }
 
       return RateLimiterStore.of({
-        consume: (request) => run("consume", request, 0),
-        peek: (request) => run("peek", request, 0),
-        refund: (request, takenAt) => Effect.asVoid(run("refund", request, takenAt))
+        consume: (request) => run("consume", request),
+        peek: (request) => run("peek", request),
+        refund: (request, takenAt) => Effect.asVoid(run("refund", request, String(takenAt)))
       })
     })
   )

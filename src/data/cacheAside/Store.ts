@@ -77,7 +77,10 @@ export interface SharedEntries {
    * One step of removing what is there, for a tag, a prefix or all; after {@link invalidate}, so that what is written in the
    * meantime is newer. `cursor` is absent at first, then what the step before gave; absent again at the end.
    */
-  readonly sweep: (invalidation: Invalidation, cursor: string | undefined) => Effect.Effect<string | undefined, CacheError>
+  readonly sweep: (
+    invalidation: Invalidation,
+    cursor: string | undefined
+  ) => Effect.Effect<string | undefined, CacheError>
   /** Sends a sign of life through the bus. */
   readonly announce: (node: string) => Effect.Effect<void, CacheError>
   /** Hears the bus until the subscription fails. `onReady` is called when it has begun, and again after each gap it knows of. */

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import type { Counter } from "../../observability/Status.ts"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
 import { reportUnhandled } from "../../resilience/internal/unhandled.ts"
 import * as Entry from "./entry.ts"
@@ -56,11 +57,15 @@ export class Engine<A, E> {
   /** Set once, when the cache is made; `undefined` where nothing is shared. */
   level: Level | undefined
   readonly #backoffs = new Map<string, Backoff>()
+  readonly #entries: ReadonlyMap<string, Entry.Entry<A, E>>
+  readonly #hits: Counter
 
   constructor(parts: Parts<A, E>) {
     const { config, program, run } = parts
     this.parts = parts
     this.memory = Memory.make(config.capacity)
+    this.#entries = this.memory.entries
+    this.#hits = parts.meter.counters.hits
     this.flights = new Flights({
       run,
       softTimeout: config.softTimeout,
@@ -85,8 +90,8 @@ export class Engine<A, E> {
 
   get(key: string, prefetched?: Prefetched): Effect.Effect<Option.Option<A>, E | LoadTimeoutError> {
     return Effect.withFiber((fiber) => {
+      const entry = this.#entries.get(key)
       const now = monotonicMillis(fiber)
-      const entry = this.memory.entries.get(key)
       const { level } = this
       if (
         entry !== undefined && now < entry.quietUntil &&
@@ -97,10 +102,10 @@ export class Engine<A, E> {
   }
 
   #hit(entry: Entry.Entry<A, E>): Exit.Exit<Option.Option<A>, E> {
-    entry.used = true
-    const { counters } = this.parts.meter
-    counters.hits.value++
-    if (entry.kind !== "value") counters.negativeHits.value++
+    // A write to each entry would cost more than the look at it.
+    if (!entry.used) entry.used = true
+    this.#hits.value++
+    if (entry.kind !== "value") this.parts.meter.counters.negativeHits.value++
     return entry.exit
   }
 
@@ -128,7 +133,13 @@ export class Engine<A, E> {
     return this.flights.wait(
       (now) =>
         this.flights.find(key, now) ??
-          this.flights.start(key, { background: false, always: false, fallback, seen: fallback !== undefined, prefetched }),
+          this.flights.start(key, {
+            background: false,
+            always: false,
+            fallback,
+            seen: fallback !== undefined,
+            prefetched
+          }),
       false,
       (flight) => {
         const { counters } = parts.meter
@@ -181,21 +192,24 @@ export class Engine<A, E> {
     return Effect.withFiber((fiber) => {
       const start = monotonicMillis(fiber)
       meter.counters.loads.value++
-      return Effect.map(Effect.onExitPrimitive(Effect.suspend(() => load(key)), (exit) => {
-        if (Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) {
-          meter.load.record(Exit.isSuccess(exit), monotonicMillis(fiber) - start)
+      return Effect.map(
+        Effect.onExitPrimitive(Effect.suspend(() => load(key)), (exit) => {
+          if (Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) {
+            meter.load.record(Exit.isSuccess(exit), monotonicMillis(fiber) - start)
+          }
+          return undefined
+        }),
+        (result) => {
+          const option = Option.isOption(result) ? result : Option.some(result)
+          const ttl = Option.isSome(option) ? config.ttl(option.value, key) : config.absentTtl
+          return {
+            option,
+            tags: config.tags === undefined ? [] : Array.from(new Set(config.tags(key, option))),
+            fresh: ttl > 0 ? Entry.jittered(ttl, config.jitter, random(fiber)()) : 0,
+            delta: monotonicMillis(fiber) - start
+          }
         }
-        return undefined
-      }), (result) => {
-        const option = Option.isOption(result) ? result : Option.some(result)
-        const ttl = Option.isSome(option) ? config.ttl(option.value, key) : config.absentTtl
-        return {
-          option,
-          tags: config.tags === undefined ? [] : Array.from(new Set(config.tags(key, option))),
-          fresh: ttl > 0 ? Entry.jittered(ttl, config.jitter, random(fiber)()) : 0,
-          delta: monotonicMillis(fiber) - start
-        }
-      })
+      )
     })
   }
 

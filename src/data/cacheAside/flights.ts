@@ -221,7 +221,9 @@ export class Flights<A, E> {
   /** The older value, if it may still be served. */
   fallback(flight: Flight<A, E>, now: number): Entry<A, E> | undefined {
     const entry = flight.fallback
-    if (entry === undefined || flight.detached || isGone(entry, now) || this.isLate(flight, entry.tags)) return undefined
+    if (entry === undefined || flight.detached || isGone(entry, now) || this.isLate(flight, entry.tags)) {
+      return undefined
+    }
     return entry
   }
 

@@ -1,11 +1,11 @@
 // The shared store as one cache sees it: asked within a time-out, left alone while it is away, asked again by itself; and
 // the bus that tells what other processes have invalidated.
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
 import { CacheError } from "../../resource/cache/CacheError.ts"
-import type { Config } from "./options.ts"
 import type { Meter } from "./metrics.ts"
+import type { Config } from "./options.ts"
 import type { Message, SharedEntries } from "./Store.ts"
 import type { Invalidation } from "./target.ts"
 import * as Trust from "./trust.ts"
@@ -42,6 +42,7 @@ export class Level {
   #probing = false
   #beatAt = -Infinity
   #tokens = 0
+  #listening = false
   readonly #beatEvery: number
   /** Invalidations that the store has not taken yet. */
   readonly #pending = new Map<string, Invalidation>()
@@ -141,8 +142,10 @@ export class Level {
       // An invalidation may have come since.
       onSuccess: () => this.#pending.size > 0 ? loop : this.#recovered,
       onFailure: (error) =>
-        Effect.flatMap(this.#failed(error), () =>
-          this.#pending.size > 0 ? Effect.andThen(Effect.sleep(config.storeRetry), loop) : Effect.void)
+        Effect.flatMap(
+          this.#failed(error),
+          () => this.#pending.size > 0 ? Effect.andThen(Effect.sleep(config.storeRetry), loop) : Effect.void
+        )
     })
     this.wiring.run(Effect.onExitPrimitive(loop, () => {
       this.#probing = false
@@ -225,6 +228,7 @@ export class Level {
     const { config, entries, node, run } = this.wiring
     const once = Effect.scoped(entries.listen({
       ready: () => {
+        this.#listening = true
         this.#lose()
         run(this.ask(entries.announce(node)))
       },
@@ -233,7 +237,9 @@ export class Level {
     return Effect.forever(
       Effect.catchCause(once, () =>
         Effect.suspend(() => {
-          this.#lose()
+          // Once: tries that fail in a row miss no more than the first.
+          if (this.#listening) this.#lose()
+          this.#listening = false
           return Effect.sleep(config.storeRetry)
         }))
     )

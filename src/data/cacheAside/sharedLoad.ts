@@ -193,7 +193,9 @@ class SharedLoad<A, E> {
       return Effect.sync(() => engine.succeed(flight, loaded, undefined))
     }
     // Whole, so that the copy in memory and the original end together.
-    const life = fresh > 0 ? Math.max(1, Math.floor(fresh + Math.max(config.staleWhileRevalidate, config.staleIfError))) : 0
+    const life = fresh > 0
+      ? Math.max(1, Math.floor(fresh + Math.max(config.staleWhileRevalidate, config.staleIfError)))
+      : 0
     const payload = Payload.encode({ id: token, fresh, life, delta, tags }, json?.success)
     const at = this.now()
     return Effect.map(

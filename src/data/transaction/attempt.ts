@@ -203,6 +203,7 @@ const contextOf = <R>(outer: Context.Context<never>, setting: Setting, attempt: 
     Context.add(CurrentTransaction, current),
     Context.add(SqlClient.BeginTransaction, begin(traits)),
     Context.add(CurrentBegin, {
+      name: setting.name,
       around: (connection) => new Observed(connection, attempt.journal),
       impatient: within
     })

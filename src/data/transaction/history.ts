@@ -56,14 +56,29 @@ const maxRead = 4_000
 const literals =
   /"(?:[^"]|"")*"|[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$([A-Za-z_]\w*)?\$[\s\S]*?(?:\$\1\$|$)|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|(?<![\w$."])[0-9][\w.]*/g
 
-/** A statement as it may be shown: its shape, without values. */
-export const shape = (sql: string): string => {
+const strip = (sql: string): string => {
   const bare = sql.slice(0, maxRead).replace(literals, (found) => {
     if (found.startsWith("\"")) return found
     return /^(?:--|\/\*)/.test(found) ? "" : "?"
-  })
-  const text = Redaction.text(bare.replace(/\s+/g, " ").trim())
-  return text.length <= maxText ? text : `${text.slice(0, maxText - 1)}…`
+  }).replace(/\s+/g, " ").trim()
+  return bare.length <= maxText ? bare : `${bare.slice(0, maxText - 1)}…`
+}
+
+// Programs have few statements and run them often.
+const maxKnown = 1_000
+const known = new Map<string, string>()
+
+/** A statement as it may be shown: its shape, without values. */
+export const shape = (sql: string): string => {
+  const found = known.get(sql)
+  if (found !== undefined) return found
+  const text = strip(sql)
+  // A text with values in it is hardly seen twice, and a long one is not worth its memory.
+  if (sql.length <= maxRead) {
+    if (known.size === maxKnown) known.clear()
+    known.set(sql, text)
+  }
+  return text
 }
 
 export class History {
@@ -80,9 +95,12 @@ export class History {
     if (this.entries.length === this.capacity) this.entries.shift()
     this.entries.push({ id, ...entry })
   }
-  /** Oldest first. */
+  /** Oldest first. Secrets that are known by now are taken out. */
   read(): ReadonlyArray<Entry> {
-    return this.entries.slice()
+    return this.entries.map((entry) => ({
+      ...entry,
+      operations: entry.operations.map((operation) => ({ ...operation, text: Redaction.text(operation.text) }))
+    }))
   }
   clear(): void {
     this.entries.length = 0

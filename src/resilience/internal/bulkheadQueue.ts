@@ -125,6 +125,9 @@ export class PermitQueue {
     else previous.next = next
     if (next === undefined) lane.tail = previous
     else next.previous = previous
+    // A removed one that the collector has made old would keep all that came after it.
+    waiter.previous = undefined
+    waiter.next = undefined
     this.waiting--
     if (lane.head === undefined) this.lanes.splice(this.lanes.indexOf(lane), 1)
   }

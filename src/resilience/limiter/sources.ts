@@ -1,9 +1,11 @@
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { Algorithm } from "./Algorithm.ts"
 import { RateLimitStoreError } from "./errors.ts"
-import { guarded } from "./guarded.ts"
 import { makeMany, makeOne, type Memory, nowMicros } from "./memory.ts"
+import { type Handlers, Questions } from "./questions.ts"
 import type { Answer, RateLimiterStore, Request } from "./Store.ts"
 
 /** An answer, and who gave it: only there it can be undone. */
@@ -18,6 +20,14 @@ export const fromMemory = (answer: Answer, wait = answer.wait): SourcedAnswer =>
   reset: answer.reset,
   at: answer.at,
   from: "memory"
+})
+
+const fromStore = (answer: Answer): SourcedAnswer => ({
+  wait: answer.wait,
+  remaining: answer.remaining,
+  reset: answer.reset,
+  at: answer.at,
+  from: "store"
 })
 
 /** Where a limiter asks. */
@@ -78,47 +88,68 @@ export const storeSource = (
   const fallback = memory === undefined ? undefined : local(memory)
   let storeErrors = 0
 
+  const questions = new Questions(timeoutMillis)
   const request = (key: string, cost: number): Request => ({ name, key, algorithm, cost })
-  const timedOut = () => new RateLimitStoreError({ strategy: name, reason: "timed-out" })
-  const nothing = () => Effect.void
-  const fromStore = (answer: Answer): SourcedAnswer => ({ ...answer, from: "store" })
   const free: SourcedAnswer = { wait: 0, remaining: algorithm.capacity, reset: 0, at: 0, from: "nobody" }
 
-  const orElse = (
-    asked: Effect.Effect<Answer, RateLimitStoreError>,
-    instead: Effect.Effect<SourcedAnswer> | undefined
-  ): Effect.Effect<SourcedAnswer, RateLimitStoreError> =>
-    Effect.matchEffect(asked, {
-      onSuccess: (answer) => Effect.succeed(fromStore(answer)),
-      onFailure: (error) => {
-        storeErrors++
-        return instead ?? (onStoreError === "open" ? Effect.succeed(free) : Effect.fail(error))
-      }
-    })
+  const instead = (
+    error: RateLimitStoreError,
+    ask: (operations: LocalOperations) => Effect.Effect<SourcedAnswer>
+  ): Effect.Effect<SourcedAnswer, RateLimitStoreError> => {
+    storeErrors++
+    if (fallback !== undefined) return ask(fallback)
+    return onStoreError === "open" ? Effect.succeed(free) : Effect.fail(error)
+  }
+
+  const handlers = (
+    ask: (operations: LocalOperations) => Effect.Effect<SourcedAnswer>,
+    tooLate: (answer: Answer, why: "timed-out" | "abandoned") => Effect.Effect<unknown, unknown>
+  ): Handlers<Answer, RateLimitStoreError, SourcedAnswer, RateLimitStoreError> => ({
+    onExit: (exit) => {
+      if (exit._tag === "Success") return Effect.succeed(fromStore(exit.value))
+      const failure = Cause.findErrorOption(exit.cause)
+      return failure._tag === "Some" ? instead(failure.value, ask) : Effect.failCause(exit.cause)
+    },
+    onTimeout: () => instead(new RateLimitStoreError({ strategy: name, reason: "timed-out" }), ask),
+    tooLate
+  })
 
   return {
     memory: undefined,
-    consume: (key, cost) => {
-      const asking = request(key, cost)
-      const asked = guarded(store.consume(asking), timeoutMillis, timedOut, (answer, why) =>
-        // A call that went ahead without the answer is a call all the same.
-        answer.wait > 0 || (why === "timed-out" && onStoreError !== "closed")
-          ? Effect.void
-          : store.refund(asking, answer.at))
-      return orElse(asked, fallback?.consume(key, cost))
-    },
+    consume: (key, cost) =>
+      Effect.suspend(() => {
+        const asking = request(key, cost)
+        return questions.ask(
+          store.consume(asking),
+          handlers((local) => local.consume(key, cost), (answer, why) =>
+            // A call that went ahead without the answer is a call all the same.
+            answer.wait > 0 || (why === "timed-out" && onStoreError !== "closed")
+              ? Effect.void
+              : store.refund(asking, answer.at))
+        )
+      }),
     peek: (key, cost) =>
-      orElse(guarded(store.peek(request(key, cost)), timeoutMillis, timedOut, nothing), fallback?.peek(key, cost)),
+      Effect.suspend(() =>
+        questions.ask(store.peek(request(key, cost)), handlers((local) => local.peek(key, cost), () => Effect.void))
+      ),
     refund: (key, cost, answer) => {
       if (answer.from === "nobody") return Effect.void
       if (answer.from === "memory") return fallback?.refund(key, cost, answer) ?? Effect.void
-      return Effect.catch(
-        guarded(store.refund(request(key, cost), answer.at), timeoutMillis, timedOut, nothing),
-        (error) => {
-          storeErrors++
-          return onStoreError === "closed" ? Effect.fail(error) : Effect.void
-        }
-      )
+      const failed = (error: RateLimitStoreError) => {
+        storeErrors++
+        return onStoreError === "closed" ? Effect.fail(error) : Effect.void
+      }
+      return questions.ask(store.refund(request(key, cost), answer.at), {
+        onExit: Exit.match({
+          onSuccess: () => Effect.void,
+          onFailure: (cause) => {
+            const failure = Cause.findErrorOption(cause)
+            return failure._tag === "Some" ? failed(failure.value) : Effect.failCause(cause as Cause.Cause<never>)
+          }
+        }),
+        onTimeout: () => failed(new RateLimitStoreError({ strategy: name, reason: "timed-out" })),
+        tooLate: () => Effect.void
+      })
     },
     keys: () => memory?.size ?? 0,
     storeErrors: () => storeErrors

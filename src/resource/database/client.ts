@@ -1,6 +1,8 @@
 // The SqlClient that users hold. It owns no connection: every statement, transaction and stream borrows one from the
 // resource's living generation, so a restart never leaves a dead client behind, and waits for what is under way.
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
@@ -9,6 +11,7 @@ import { type Operation, track } from "../../observability/Status.ts"
 import type { Handle } from "../ManagedResource.ts"
 import { asSqlError } from "./errors.ts"
 import { CurrentBegin } from "./hooks.ts"
+import type { Leases } from "./leases.ts"
 
 /** One generation's way to its connections. */
 export interface Connections {
@@ -16,6 +19,21 @@ export interface Connections {
   readonly borrow: Borrower
   /** A connection of one's own until the scope closes. */
   readonly reserve: Acquirer
+  /** What is known of the pool, where there is one. */
+  readonly gauges?: (() => Gauges) | undefined
+  /** Replaces all connections: the idle ones now, those in use when they come back. */
+  readonly purge?: Effect.Effect<void, SqlError> | undefined
+}
+
+export interface Gauges {
+  /** Most connections that are open at once. */
+  readonly max: number
+  /** Lent now. */
+  readonly active: number
+  /** Open and not lent. */
+  readonly idle: number
+  /** Callers that wait for one. */
+  readonly waiting: number
 }
 
 export interface Dialect {
@@ -50,13 +68,49 @@ class Recorded implements Connection {
     track(this.connection.executeUnprepared(sql, params, transformRows), this.operation)
 }
 
-export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect) => {
+/** Counts how long it took until `self` had a connection; its other failures are not about that. */
+const timed = (operation: Operation) => {
+  const record = (clock: Clock.Clock, start: bigint, success: boolean) =>
+    operation.record(success, Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6)
+  return <A, E, R>(borrow: (acquired: () => void) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.withFiber((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const start = clock.monotonicTimeNanosUnsafe()
+      let acquired = false
+      return Effect.onExitPrimitive(
+        borrow(() => {
+          acquired = true
+          record(clock, start, true)
+        }),
+        (exit) => {
+          if (!acquired && !Exit.hasInterrupts(exit)) record(clock, start, false)
+          return undefined
+        }
+      )
+    })
+}
+
+export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect, leases: Leases) => {
   const query = handle.node.operation("query")
+  const acquiring = timed(handle.node.operation("acquire"))
   const borrower: Borrower = (f) =>
-    asSqlError(handle.use((connections) => connections.borrow((connection) => f(new Recorded(connection, query)))))
-  const acquirer: Acquirer = asSqlError(handle.lease).pipe(
-    Effect.flatMap((connections) => connections.reserve),
-    Effect.map((connection) => new Recorded(connection, query))
+    acquiring((acquired) =>
+      asSqlError(handle.use((connections) =>
+        connections.borrow((connection) => {
+          acquired()
+          return f(new Recorded(connection, query))
+        })
+      ))
+    )
+  const acquirer: Acquirer = acquiring((acquired) =>
+    asSqlError(handle.lease).pipe(
+      Effect.flatMap((connections) => connections.reserve),
+      Effect.tap(() => leases.track),
+      Effect.map((connection) => {
+        acquired()
+        return new Recorded(connection, query)
+      })
+    )
   )
   const transactionAcquirer: Acquirer = Effect.flatMap(
     acquirer,

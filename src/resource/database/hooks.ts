@@ -4,6 +4,8 @@ import * as Context from "effect/Context"
 import type { Connection } from "effect/sql/SqlConnection"
 
 export interface Begin {
+  /** Of the transaction, for a warning that it holds its connection for too long. */
+  readonly name: string
   /** Stands between the transaction and its connection. */
   readonly around: (connection: Connection) => Connection
   /** Refuse at once when no connection is free: the caller holds one already, and waiting could be for itself. */

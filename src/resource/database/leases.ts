@@ -3,10 +3,11 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import { CurrentBegin } from "./hooks.ts"
 
 /** One connection that is lent. */
 export interface Lease {
@@ -14,7 +15,7 @@ export interface Lease {
   readonly since: number
   /** Milliseconds. */
   readonly held: number
-  /** Spans and named functions around the borrower, innermost first; `unnamed` without any. */
+  /** Transaction, named functions and spans around the borrower, innermost first; `unnamed` without any. */
   readonly borrower: string
 }
 
@@ -30,6 +31,8 @@ const maxNames = 8
 
 const borrowerOf = (fiber: Fiber.Fiber<unknown, unknown>): string => {
   const names: Array<string> = []
+  const begun = fiber.getRef(CurrentBegin)
+  if (begun !== undefined) names.push(`transaction "${begun.name}"`)
   let frame = fiber.getRef(References.CurrentStackFrame)
   for (; frame !== undefined && names.length < maxNames; frame = frame.parent) names.push(frame.name)
   let span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
@@ -51,6 +54,7 @@ const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNano
 export class Leases {
   private readonly all = new Set<Held>()
   private watcher: Fiber.Fiber<void> | undefined
+  private wakeAt = Infinity
   private leaks = 0
 
   /** Counts a lease until the scope closes. */
@@ -67,7 +71,8 @@ export class Leases {
           warned: false
         }
         this.all.add(held)
-        if (this.watcher === undefined) {
+        if (this.watcher === undefined || held.warnAt < this.wakeAt) {
+          this.watcher?.interruptUnsafe()
           const context = Context.omit(Tracer.ParentSpan)(fiber.context) as Context.Context<never>
           this.watcher = Effect.runForkWith(context)(this.watch)
         }
@@ -99,9 +104,12 @@ export class Leases {
         const seconds = Math.round((now - held.start) / 1_000)
         return Effect.logWarning(`a database connection has been held for ${seconds} s, by: ${held.borrower}`)
       }, { discard: true })
-      // With nothing left to warn of, a look now and then is enough for leases that are yet to come.
-      const pause = Math.min(next - now, Duration.toMillis(Duration.minutes(1)))
-      return Effect.andThen(warnings, Effect.sleep(Duration.millis(Math.max(1, pause))))
+      this.wakeAt = next
+      // With nothing left to warn of, it ends or is replaced by the next lease.
+      return Effect.andThen(
+        warnings,
+        next === Infinity ? Effect.never : Effect.sleep(Duration.millis(Math.max(1, next - now)))
+      )
     })
   ).pipe(Effect.forever)
 
