@@ -86,15 +86,13 @@ export type { Target } from "./cacheAside/target.ts"
 export type { Progress, WarmOptions } from "./cacheAside/warm.ts"
 
 /**
- * Anything that runs an effect once its work is committed, and not if it is rolled back: the module `Transaction`, or Effect's
- * `SqlClient`.
+ * Runs an effect once its work is committed, and not if it is rolled back: `Transaction.afterCommit`, or the `afterCommit` of
+ * Effect's `SqlClient`.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AfterCommit<E = never, R = never> {
-  afterCommit<R0>(effect: Effect.Effect<void, never, R0>): Effect.Effect<void, E, R0 | R>
-}
+export type CommitHook<E = never, R = never> = (effect: Effect.Effect<void>) => Effect.Effect<void, E, R>
 
 /**
  * A cache of values of type `A`, whose loads may fail with `E`. See {@link make}.
@@ -129,9 +127,10 @@ export interface CacheAside<out A, out E = never> {
   /** Forgets what the target names, everywhere. */
   readonly forget: (target: Target) => Effect.Effect<void>
   /**
-   * Invalidates when the transaction is committed, as in `invalidateOn(Transaction, { key })`; a rollback invalidates nothing.
+   * Invalidates when the transaction is committed, as in `invalidateOn(Transaction.afterCommit, { key })`. A rollback
+   * invalidates nothing.
    */
-  readonly invalidateOn: <E2, R2>(transaction: AfterCommit<E2, R2>, target: Target) => Effect.Effect<void, E2, R2>
+  readonly invalidateOn: <E2, R2>(afterCommit: CommitHook<E2, R2>, target: Target) => Effect.Effect<void, E2, R2>
   readonly metrics: Effect.Effect<Meter.Metrics>
   /** How many entries are in memory, expired ones included. */
   readonly size: Effect.Effect<number>
@@ -155,7 +154,7 @@ const view = <A, E>(name: string, engine: Engine<A, E>): CacheAside<A, E> => {
     invalidatePrefix: (prefix) => engine.invalidate({ kind: "prefix", of: prefix }),
     invalidateAll: engine.invalidate({ kind: "all", of: "" }),
     forget,
-    invalidateOn: (transaction, target) => transaction.afterCommit(forget(target)),
+    invalidateOn: (afterCommit, target) => afterCommit(forget(target)),
     metrics: Effect.sync(() => Meter.read(engine.parts.meter.counters)),
     size: Effect.sync(() => engine.memory.entries.size)
   }

@@ -541,12 +541,12 @@ describe("CacheAside in memory", () => {
         const cache = yield* CacheAside.make({ name: "c", load: from.load, ttl: "1 hour" })
         yield* got(cache)
         let hooks: Array<Effect.Effect<void>> = []
-        const transaction = { afterCommit: (effect: Effect.Effect<void>) => Effect.sync(() => void hooks.push(effect)) }
+        const afterCommit = (effect: Effect.Effect<void>) => Effect.sync(() => void hooks.push(effect))
         from.next = Effect.succeed("new")
-        yield* cache.invalidateOn(transaction, { key: "k" })
+        yield* cache.invalidateOn(afterCommit, { key: "k" })
         hooks = []
         assert.strictEqual(yield* got(cache), "old")
-        yield* cache.invalidateOn(transaction, { key: "k" })
+        yield* cache.invalidateOn(afterCommit, { key: "k" })
         yield* Effect.all(hooks)
         assert.strictEqual(yield* got(cache), "new")
       }))

@@ -29,7 +29,7 @@ const setup = Effect.gen(function*() {
   const change = (price: number) =>
     Effect.andThen(
       sql`UPDATE prices SET price = ${price} WHERE item = 'tea'`,
-      cache.invalidateOn(Transaction, { key: "tea" })
+      cache.invalidateOn(Transaction.afterCommit, { key: "tea" })
     )
   return { cache, change, sql }
 })
@@ -57,7 +57,7 @@ layer(database, { excludeTestServices: true, timeout: "60 seconds" })("CacheAsid
     Effect.gen(function*() {
       const { cache, change, sql } = yield* setup
       yield* sql.withTransaction(
-        Effect.andThen(sql`UPDATE prices SET price = 6`, cache.invalidateOn(sql, { prefix: "te" }))
+        Effect.andThen(sql`UPDATE prices SET price = 6`, cache.invalidateOn(sql.afterCommit, { prefix: "te" }))
       )
       assert.deepStrictEqual(yield* cache.get("tea"), Option.some(6))
       yield* change(7)

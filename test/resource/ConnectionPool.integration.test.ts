@@ -15,7 +15,7 @@ import * as Transaction from "../../src/data/Transaction.ts"
 import * as StatusModule from "../../src/observability/Status.ts"
 import * as ConnectionPool from "../../src/resource/ConnectionPool.ts"
 import { Database } from "../../src/resource/Database.ts"
-import { eventually, timed } from "../support/Live.ts"
+import { eventually, pause, timed } from "../support/Live.ts"
 import * as Servers from "../support/Servers.ts"
 
 Servers.describeWith(["postgres"], "The connection pool", () => {
@@ -155,6 +155,8 @@ Servers.describeWith(["postgres"], "The connection pool", () => {
           Effect.sync(() => process.kill(pid, "SIGSTOP")),
           () => Effect.sync(() => process.kill(pid, "SIGCONT"))
         )
+        // Idle for longer than the interval.
+        yield* pause("10 millis")
         const { exit, millis } = yield* timed(pidOf(database))
         assert.notStrictEqual(yield* exit, pid)
         assert.isBelow(millis, 15_000)

@@ -29,6 +29,8 @@ export const makeJournal = (keep: boolean): Journal => ({
   commitUnsent: false
 })
 
+type TransformRows = Parameters<Connection["execute"]>[2]
+
 export class Observed implements Connection {
   private readonly connection: Connection
   private readonly journal: Journal
@@ -83,18 +85,25 @@ export class Observed implements Connection {
     })
   }
 
-  execute: Connection["execute"] = (sql, params, transformRows) =>
-    this.watch(sql, this.connection.execute(sql, params, transformRows))
-  executeRaw: Connection["executeRaw"] = (sql, params) => this.watch(sql, this.connection.executeRaw(sql, params))
-  executeValues: Connection["executeValues"] = (sql, params) =>
-    this.watch(sql, this.connection.executeValues(sql, params))
-  executeValuesUnprepared: Connection["executeValuesUnprepared"] = (sql, params) =>
-    this.watch(sql, this.connection.executeValuesUnprepared(sql, params))
-  executeUnprepared: Connection["executeUnprepared"] = (sql, params, transformRows) =>
-    this.watch(sql, this.connection.executeUnprepared(sql, params, transformRows))
-  executeStream: Connection["executeStream"] = (sql, params, transformRows) =>
-    Stream.onExit(
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return this.watch(sql, this.connection.execute(sql, params, transformRows))
+  }
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.connection.executeRaw(sql, params))
+  }
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.connection.executeValues(sql, params))
+  }
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.connection.executeValuesUnprepared(sql, params))
+  }
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return this.watch(sql, this.connection.executeUnprepared(sql, params, transformRows))
+  }
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return Stream.onExit(
       this.connection.executeStream(sql, params, transformRows),
       (exit) => Effect.sync(() => this.note(sql, 0, exit))
     )
+  }
 }
