@@ -18,7 +18,7 @@
  *
  * **Example** (A cache that all processes share)
  *
- * ```typescript
+ * ```ts no-run
  * import { Effect, Layer, Schema } from "effect"
  * import { CacheAside, Status } from "seaworthy"
  * import { RedisCache, RedisCacheAside } from "seaworthy/redis"

@@ -1,9 +1,9 @@
 // Runs the command under test as a user would, from a folder of its own.
 import { Effect, type Scope } from "effect"
+import { build } from "esbuild"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { build } from "esbuild"
 import { fileURLToPath } from "node:url"
 import { type Command, spawnCommand } from "../support/Command.ts"
 
