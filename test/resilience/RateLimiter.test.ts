@@ -658,6 +658,50 @@ describe("RateLimiter", () => {
         if (error._tag === "RateLimitStoreError") assert.strictEqual(error.reason, "timed-out")
       }))
 
+    it.effect("has one timer for all questions that are open, and none when all are answered", () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        let sleeping = 0
+        const counting: Clock.Clock = {
+          ...clock,
+          sleep: (duration) =>
+            Effect.suspend(() => {
+              sleeping++
+              return Effect.ensuring(clock.sleep(duration), Effect.sync(() => void sleeping--))
+            })
+        }
+        yield* Effect.provideService(
+          Effect.gen(function*() {
+            const { answer, store } = makeStore()
+            const limiter = yield* limiterOn(store, "closed")
+            const ask = Effect.forkChild(Effect.exit(RateLimiter.consume(limiter)), { startImmediately: true })
+            yield* ask
+            yield* TestClock.adjust(200)
+            const second = yield* ask
+            const third = yield* ask
+            assert.strictEqual(sleeping, 1)
+            yield* answer({})
+            yield* Fiber.interrupt(third)
+            // The timer was the first one's: the second has its own 500 ms all the same.
+            yield* TestClock.adjust(499)
+            assert.isUndefined(second.pollUnsafe())
+            yield* TestClock.adjust(1)
+            assert.isTrue(Exit.isSuccess(yield* Fiber.join(second)), "it was told that the store is silent")
+            yield* turns(3)
+            assert.strictEqual(sleeping, 0)
+            const fourth = yield* ask
+            yield* answer({})
+            yield* answer({})
+            yield* answer({})
+            yield* Fiber.join(fourth)
+            yield* turns(3)
+            assert.strictEqual(sleeping, 0)
+          }),
+          Clock.Clock,
+          counting
+        )
+      }))
+
     it.effect("gives back what a store grants too late to a call that failed, not to one that went ahead", () =>
       Effect.gen(function*() {
         for (const [mode, expected] of [["closed", [7]], ["open", []], ["local", []]] as const) {

@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as Scheduler from "effect/Scheduler"
 
 /** What becomes of a question. */
 export interface Handlers<A, E, B, E2> {
@@ -27,6 +28,7 @@ class Line {
   private head: Question | undefined = undefined
   private tail: Question | undefined = undefined
   private timer: Fiber.Fiber<void> | undefined = undefined
+  private closing = false
 
   constructor(clock: Clock.Clock, millis: number) {
     this.clock = clock
@@ -52,7 +54,7 @@ class Line {
     return question
   }
 
-  remove(question: Question): void {
+  remove(question: Question, dispatcher: Scheduler.SchedulerDispatcher): void {
     const { next, previous } = question
     question.open = false
     // A removed one that the collector has made old would keep all that came after it.
@@ -62,9 +64,15 @@ class Line {
     else previous.next = next
     if (next === undefined) this.tail = previous
     else next.previous = previous
-    if (this.head === undefined) {
-      this.timer?.interruptUnsafe()
-      this.timer = undefined
+    if (this.head === undefined && !this.closing) {
+      this.closing = true
+      // Whoever asks one question after the other does so before this runs, and goes on with the same timer.
+      dispatcher.scheduleTask(() => {
+        this.closing = false
+        if (this.head !== undefined) return
+        this.timer?.interruptUnsafe()
+        this.timer = undefined
+      }, 0)
     }
   }
 
@@ -114,12 +122,12 @@ export class Questions {
       const open = line?.add(caller, () => close("timed-out"))
       const close = (why: typeof state) => {
         state = why
-        if (open !== undefined) line!.remove(open)
+        if (open !== undefined) line!.remove(open, caller.currentDispatcher)
         if (why === "timed-out") resume(handlers.onTimeout())
       }
       asking.addObserver((exit) => {
         if (state === "open") {
-          if (open !== undefined) line!.remove(open)
+          if (open !== undefined) line!.remove(open, caller.currentDispatcher)
           resume(handlers.onExit(exit))
         } else if (Exit.isSuccess(exit)) {
           run(Effect.ignore(handlers.tooLate(exit.value, state)))
