@@ -148,7 +148,7 @@ Servers.describeWith(["redis"], "RedisCache on more than one server", () => {
       assert.deepInclude({ ...nowhere }, { reason: "ConnectionFailed", option: "cache.nodes" })
     }).pipe(Effect.scoped), 120_000)
 
-  describe.skipIf(findProgram("openssl") === undefined)("over TLS", () => {
+  describe.skipIf(findProgram("openssl") === undefined && process.env["CI"] !== "true")("over TLS", () => {
     it.live("connects with the right authority, and names the option without it", () =>
       Effect.gen(function*() {
         const folder = yield* temporaryFolder("seaworthy-tls-")

@@ -200,11 +200,10 @@ describe("mistakes", () => {
       const cwd = yield* folder
       fs.mkdirSync(path.join(cwd, "sealed"), { mode: 0o555 })
       fs.chmodSync(cwd, 0o755)
-      const asRoot = process.getuid?.() === 0
       const run = yield* finished(["up", "--once", "--only", "filesystem"], {
         cwd,
         env: { FILESYSTEM_BASE_PATH: path.join(cwd, "sealed/base") },
-        user: asRoot ? "nobody" : undefined
+        fixture: "asNobody"
       })
       assert.strictEqual(run.code, 1, run.output)
       for (const part of ["cannot be written to", "sealed", "option: filesystem.base_path", "remedy:"]) {

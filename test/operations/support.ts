@@ -39,8 +39,6 @@ export interface RunOptions {
   readonly cwd?: string | undefined
   /** A program of test/operations/fixtures in place of the command. */
   readonly fixture?: string | undefined
-  /** Run as this user, when the tests run as root. */
-  readonly user?: string | undefined
 }
 
 export const seaworthy = (
@@ -50,13 +48,7 @@ export const seaworthy = (
   Effect.gen(function*() {
     const cwd = options?.cwd ?? (yield* folder)
     const node = [path.join(yield* compiled, `${options?.fixture ?? "bin"}.js`), ...args]
-    return options?.user === undefined
-      ? yield* spawnCommand(node, { cwd, env: { ...options?.env } })
-      : yield* spawnCommand(["-u", options.user, "--", process.execPath, ...node], {
-        cwd,
-        env: { ...options.env },
-        program: "runuser"
-      })
+    return yield* spawnCommand(node, { cwd, env: { ...options?.env } })
   })
 
 /** Runs to the end and gives what a script would see. */
