@@ -194,7 +194,7 @@ export interface Handle<Connection> {
 
 /**
  * Whether resources really start (the default) or are only checked: validate, connect, verify, and neither initialize nor
- * monitor. Provide `"check"` to a run that must change nothing, such as a Kubernetes init container's.
+ * monitor. Provide `"check"` to a run that must not migrate, such as a Kubernetes init container's.
  *
  * @category references
  * @since 0.1.0

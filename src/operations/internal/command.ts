@@ -130,7 +130,7 @@ export const run = ({ args, environment }: Run): Effect.Effect<number, never, En
 
   const check = Command.make("check", { file, json, only, timeout }, (flags) => starting(flags, "check")).pipe(
     Command.withDescription(
-      "Validate settings, connect, verify and release, changing nothing: for CI and init containers"
+      "Validate settings, connect, verify and release, without migrations: for CI and init containers"
     )
   )
 

@@ -23,7 +23,7 @@ export interface StartOptions {
   readonly only: ReadonlyArray<Drivers.ResourceId>
   /** `undefined`: the setting `lifecycle.startup_timeout`. */
   readonly timeout: Duration.Duration | undefined
-  /** `up` serves until interrupted, `once` releases when ready, `check` changes nothing and releases. */
+  /** `up` serves until interrupted, `once` releases when ready, `check` skips the initialize phase and releases. */
   readonly mode: "up" | "once" | "check"
   readonly source: string
 }
