@@ -56,6 +56,7 @@ import { type ConnectionPool, fromHandle } from "./ConnectionPool.ts"
 import * as Client from "./database/client.ts"
 import * as Errors from "./database/errors.ts"
 import { Leases } from "./database/leases.ts"
+import * as Observe from "./database/observer.ts"
 import * as ManagedResource from "./ManagedResource.ts"
 import type { ResourceError } from "./ResourceError.ts"
 
@@ -94,6 +95,23 @@ export const PoolExhaustedError = Errors.PoolExhaustedError
 export type PoolExhaustedError = Errors.PoolExhaustedError
 
 /**
+ * A statement that has ended, as an {@link Observer} hears of it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Statement = Observe.Statement
+
+/**
+ * Called in the caller's own step: it must be quick, must not throw, and must not keep or show `params`, which may hold
+ * secrets. Streams are not told.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Observer = Observe.Observer
+
+/**
  * The database. `SqlClient` is in the context beside it, the same as `sql` here.
  *
  * @category services
@@ -109,6 +127,8 @@ export class Database extends Context.Service<Database, {
   readonly ping: Effect.Effect<Duration.Duration, SqlError>
   /** Its connections: how many, who holds them, and a way to replace them. */
   readonly pool: ConnectionPool
+  /** Hears of every statement that has ended, until the scope closes. For tools; see {@link Observer}. */
+  readonly observe: (observer: Observer) => Effect.Effect<void, never, Scope.Scope>
 }>()("seaworthy/Database") {}
 
 /**
@@ -151,7 +171,8 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
       ManagedResource.layerContext(definition, (handle) =>
         Effect.suspend(() => {
           const leases = new Leases()
-          return Client.make(handle, dialect, leases).pipe(
+          const observers = new Observe.Observers()
+          return Client.make(handle, dialect, leases, observers).pipe(
             Effect.provideService(Reactivity.Reactivity, reactivity),
             Effect.map((sql) =>
               Context.make(Database, {
@@ -160,7 +181,8 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
                 migrated: Effect.map(handle.connection, ({ migrations }) =>
                   migrations),
                 ping: ping(sql),
-                pool: fromHandle(handle, leases)
+                pool: fromHandle(handle, leases),
+                observe: observers.add
               }).pipe(Context.add(SqlClient.SqlClient, sql))
             )
           )

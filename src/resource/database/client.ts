@@ -7,11 +7,12 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Acquirer, Borrower, Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Compiler } from "effect/sql/Statement"
-import { type Operation, track } from "../../observability/Status.ts"
+import type { Operation } from "../../observability/Status.ts"
 import type { Handle } from "../ManagedResource.ts"
 import { asSqlError } from "./errors.ts"
 import { CurrentBegin } from "./hooks.ts"
 import type { Leases } from "./leases.ts"
+import type { Observers } from "./observer.ts"
 
 /** One generation's way to its connections. */
 export interface Connections {
@@ -45,27 +46,42 @@ export interface Dialect {
   readonly commit?: ((connection: Connection) => Effect.Effect<void, SqlError>) | undefined
 }
 
-/** Counts every statement into an operation of the resource's node. */
+/** Counts every statement into an operation of the resource's node, and tells the observers. */
 class Recorded implements Connection {
   readonly connection: Connection
   readonly operation: Operation
+  readonly observers: Observers
 
-  constructor(connection: Connection, operation: Operation) {
+  constructor(connection: Connection, operation: Operation, observers: Observers) {
     this.connection = connection
     this.operation = operation
+    this.observers = observers
+  }
+  private watch<A>(sql: string, params: ReadonlyArray<unknown>, statement: Effect.Effect<A, SqlError>) {
+    return Effect.withFiber<A, SqlError>((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const start = clock.monotonicTimeNanosUnsafe()
+      return Effect.onExitPrimitive(statement, (exit) => {
+        const duration = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
+        const success = Exit.isSuccess(exit)
+        if (success || !Exit.hasInterrupts(exit)) this.operation.record(success, duration)
+        if (this.observers.all.length > 0) this.observers.tell({ sql, params, duration, exit, fiber })
+        return undefined
+      })
+    })
   }
   readonly execute: Connection["execute"] = (sql, params, transformRows) =>
-    track(this.connection.execute(sql, params, transformRows), this.operation)
+    this.watch(sql, params, this.connection.execute(sql, params, transformRows))
   readonly executeRaw: Connection["executeRaw"] = (sql, params) =>
-    track(this.connection.executeRaw(sql, params), this.operation)
+    this.watch(sql, params, this.connection.executeRaw(sql, params))
   readonly executeStream: Connection["executeStream"] = (sql, params, transformRows) =>
     this.connection.executeStream(sql, params, transformRows)
   readonly executeValues: Connection["executeValues"] = (sql, params) =>
-    track(this.connection.executeValues(sql, params), this.operation)
+    this.watch(sql, params, this.connection.executeValues(sql, params))
   readonly executeValuesUnprepared: Connection["executeValuesUnprepared"] = (sql, params) =>
-    track(this.connection.executeValuesUnprepared(sql, params), this.operation)
+    this.watch(sql, params, this.connection.executeValuesUnprepared(sql, params))
   readonly executeUnprepared: Connection["executeUnprepared"] = (sql, params, transformRows) =>
-    track(this.connection.executeUnprepared(sql, params, transformRows), this.operation)
+    this.watch(sql, params, this.connection.executeUnprepared(sql, params, transformRows))
 }
 
 /** Counts how long it took until `self` had a connection; its other failures are not about that. */
@@ -90,7 +106,12 @@ const timed = (operation: Operation) => {
     })
 }
 
-export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect, leases: Leases) => {
+export const make = <C extends Connections>(
+  handle: Handle<C>,
+  dialect: Dialect,
+  leases: Leases,
+  observers: Observers
+) => {
   const query = handle.node.operation("query")
   const acquiring = timed(handle.node.operation("acquire"))
   const borrower: Borrower = (f) =>
@@ -98,7 +119,7 @@ export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect,
       asSqlError(handle.use((connections) =>
         connections.borrow((connection) => {
           acquired()
-          return f(new Recorded(connection, query))
+          return f(new Recorded(connection, query, observers))
         })
       ))
     )
@@ -108,7 +129,7 @@ export const make = <C extends Connections>(handle: Handle<C>, dialect: Dialect,
       Effect.tap(() => leases.track),
       Effect.map((connection) => {
         acquired()
-        return new Recorded(connection, query)
+        return new Recorded(connection, query, observers)
       })
     )
   )
