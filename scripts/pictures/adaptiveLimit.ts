@@ -4,11 +4,11 @@ import * as AdaptiveLimit from "../../src/resilience/AdaptiveLimit.ts"
 import { Picture } from "./Picture.ts"
 import { callAt, every, now, run } from "./virtualTime.ts"
 
-const until = 15_000
-const workers = 60
+const until = 30_000
+const workers = 100
 const baseMillis = 100
 /** How many calls the dependency can work at, at a time. */
-const capacity = (at: number): number => at >= 5000 && at < 10_000 ? 10 : 30
+const capacity = (at: number): number => at >= 10_000 && at < 20_000 ? 10 : 30
 
 interface Seen {
   readonly limits: Array<[at: number, limit: number]>
@@ -16,13 +16,13 @@ interface Seen {
 }
 
 const lanes = [
-  { name: "AIMD", detail: "latency 150 ms", algorithm: AdaptiveLimit.aimd({ latency: "150 millis", max: 60 }) },
+  { name: "AIMD", detail: "latency 150 ms", algorithm: AdaptiveLimit.aimd({ latency: "150 millis", max: 100 }) },
+  { name: "gradient", detail: "as by default", algorithm: AdaptiveLimit.gradient({ max: 100 }) },
   {
-    name: "gradient, gentle",
-    detail: "0.01 and 20,000 calls",
-    algorithm: AdaptiveLimit.gradient({ smoothing: 0.01, window: 20_000, max: 60 })
-  },
-  { name: "gradient, default", detail: "0.2 and 600 calls", algorithm: AdaptiveLimit.gradient({ max: 60 }) }
+    name: "gradient",
+    detail: "probes after 4 s",
+    algorithm: AdaptiveLimit.gradient({ max: 100, probeAfter: "4 seconds" })
+  }
 ]
 
 /** Callers without end, on a dependency whose calls take longer the more of them there are beyond its capacity. */
@@ -67,17 +67,17 @@ export const adaptiveLimit = Effect.gen(function*() {
   const high = 84
   const latencyHigh = 34
   const laneHigh = high + latencyHigh + 34
-  const most = 60
+  const most = 80
   const picture = new Picture({
     title: "Adaptive limit: following what the dependency can do",
     scenario: [
-      "60 callers without end. The dependency can do 30 calls at a time, of 100 ms each, then only 10, then 30 again;",
+      "100 callers without end. The dependency can do 30 calls at a time, of 100 ms each, then only 10, then 30 again;",
       "with more than that at a time, every call takes longer in proportion. Nobody tells the limit.",
-      "The gradient in two settings of smoothing and window: under a lasting overload the window has to be long."
+      "The gradient compares with what a call takes without load; when calls were slow for long, it probes for that."
     ],
     description:
-      "AIMD and a gentle gradient start at 20, rise to somewhat more than the capacity of the dependency, fall when it " +
-      "loses capacity and durations grow, and rise again. The default gradient takes the overload for usual and rises.",
+      "AIMD and the gradient start at 20, rise to somewhat more than the capacity of the dependency, fall when it loses " +
+      "capacity and durations grow, and rise again. The third lane dips to a quarter for a moment when it probes.",
     legend: [
       { shape: "line", kind: "main", text: "limit" },
       { shape: "dashed", kind: "muted", text: "capacity of the dependency" },
@@ -85,7 +85,7 @@ export const adaptiveLimit = Effect.gen(function*() {
     ],
     height: lanes.length * laneHigh + 40,
     until,
-    every: 2500,
+    every: 5000,
     left: 150
   })
   const { top } = picture
@@ -95,7 +95,7 @@ export const adaptiveLimit = Effect.gen(function*() {
     const { limits, taken } = seen[index]!
     const y = (limit: number) => base - limit / most * high
     picture.lane(y(30), name, detail)
-    picture.steps([0, 5000, 10_000].map((at): [number, number] => [at, y(capacity(at))]), "muted", true)
+    picture.steps([0, 10_000, 20_000].map((at): [number, number] => [at, y(capacity(at))]), "muted", true)
     picture.steps(limits.map(([at, limit]) => [at, y(limit)]), "main")
     picture.line(picture.left, base, picture.x(until), base, "grid")
     for (const limit of [10, 30, 60]) {

@@ -18,7 +18,8 @@
  *
  * - A typed error that is the caller's fault ("not found") is no sign of overload: leave it out with
  *   `Outcome.ignoreWhen`.
- * - {@link gradient} takes a lasting change of durations for the new usual one, as every gradient does.
+ * - While calls are slow for long, {@link gradient} lowers the limit to a quarter for ten calls now and then, to see whether
+ *   the dependency is slow by itself. Give it a queue if refusals in that moment matter.
  *
  * **Example** (One failure)
  *
@@ -46,7 +47,7 @@ import { PermitQueue } from "./internal/bulkheadQueue.ts"
 import { decodePriority, queued, type Refusal } from "./internal/bulkheadWait.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { integerAtLeast, nonNegativeMillis } from "./internal/options.ts"
-import { type Adaptation, gradient, initialState, type State, step } from "./limiter/adaptive.ts"
+import { type Adaptation, admitted, gradient, initialState, type State, step } from "./limiter/adaptive.ts"
 import * as Outcome from "./Outcome.ts"
 import * as Rejection from "./Rejection.ts"
 
@@ -193,7 +194,7 @@ class Single implements AdaptiveLimit {
     if (outcome._tag === "Ignored") return
     const sample = { startedAt, endedAt, inFlight, failed: outcome._tag === "Failure" }
     this.state = step(this.config.algorithm, this.state, sample)
-    const limit = Math.floor(this.state.limit)
+    const limit = admitted(this.config.algorithm, this.state)
     if (limit !== this.queue.limit) this.queue.resize(limit)
   }
 }

@@ -9,7 +9,14 @@ import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import * as AdaptiveLimit from "../../src/resilience/AdaptiveLimit.ts"
 import * as Bulkhead from "../../src/resilience/Bulkhead.ts"
-import { type Adaptation, initialState, type Sample, type State, step } from "../../src/resilience/limiter/adaptive.ts"
+import {
+  type Adaptation,
+  admitted,
+  initialState,
+  type Sample,
+  type State,
+  step
+} from "../../src/resilience/limiter/adaptive.ts"
 import * as Outcome from "../../src/resilience/Outcome.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
 import { interruptAt, steps, turns } from "../support/EveryStep.ts"
@@ -69,43 +76,148 @@ describe("AdaptiveLimit arithmetic", () => {
   })
 
   describe("gradient", () => {
-    const gradient = AdaptiveLimit.gradient({ initial: 20, min: 5, max: 100 })
+    const gradient = AdaptiveLimit.gradient({ initial: 20, min: 5, max: 100, interval: 0 })
 
-    it("rises while durations are as usual", () => {
-      assert.isAbove(feed(gradient, initialState(gradient), 50, { millis: 10 }).limit, 40)
+    it("rises while durations are as without load", () => {
+      assert.isAbove(feed(gradient, initialState(gradient), 500, { millis: 10 }).limit, 40)
     })
 
     it("falls when durations grow beyond the tolerance", () => {
-      const usual = feed(gradient, initialState(gradient), 50, { millis: 10 })
-      const within = feed(gradient, usual, 5, { millis: 14 })
+      const usual = feed(gradient, initialState(gradient), 500, { millis: 10 })
+      const within = feed(gradient, usual, 50, { millis: 14 })
       assert.isAtLeast(within.limit, usual.limit)
-      const beyond = feed(gradient, usual, 20, { millis: 100 })
+      const beyond = feed(gradient, usual, 200, { millis: 100 })
       assert.isBelow(beyond.limit, usual.limit / 2)
     })
 
     it("rises again when durations are as before", () => {
-      const usual = feed(gradient, initialState(gradient), 50, { millis: 10 })
-      const slow = feed(gradient, usual, 20, { millis: 100 })
-      assert.isAbove(feed(gradient, slow, 20, { millis: 10 }).limit, slow.limit)
+      const usual = feed(gradient, initialState(gradient), 500, { millis: 10 })
+      const slow = feed(gradient, usual, 200, { millis: 100 })
+      assert.isAbove(feed(gradient, slow, 200, { millis: 10 }).limit, slow.limit)
+    })
+
+    it("moves once for ten calls, and not more often than the interval", () => {
+      assert.strictEqual(feed(gradient, initialState(gradient), 9, {}).limit, 20)
+      assert.isAbove(feed(gradient, initialState(gradient), 12, {}).limit, 20)
+      const slow = AdaptiveLimit.gradient({ initial: 20, interval: "1 second" })
+      assert.strictEqual(feed(slow, initialState(slow), 100, { millis: 10 }).limit, 20)
+      assert.isAbove(feed(slow, initialState(slow), 101, { millis: 10 }).limit, 20)
     })
 
     it("does not rise while less than half of it is in use, and may fall then", () => {
-      const usual = feed(gradient, initialState(gradient), 50, { millis: 10 })
-      assert.strictEqual(feed(gradient, usual, 100, { millis: 10, inFlight: 1 }).limit, usual.limit)
-      assert.isBelow(feed(gradient, usual, 20, { millis: 100, inFlight: 1 }).limit, usual.limit)
+      const usual = feed(gradient, initialState(gradient), 500, { millis: 10 })
+      // What was counted before the first idle call moves it once.
+      const idle = feed(gradient, usual, 20, { millis: 10, inFlight: 1 })
+      assert.strictEqual(feed(gradient, idle, 1_000, { millis: 10, inFlight: 1 }).limit, idle.limit)
+      assert.isBelow(feed(gradient, usual, 200, { millis: 100, inFlight: 1 }).limit, usual.limit)
     })
 
     it("falls after a failure too", () => {
       assert.approximately(feed(gradient, initialState(gradient), 1, { failed: true }).limit, 18, 1e-9)
     })
 
-    it("takes calls that take no time for calls as usual", () => {
-      const state = feed(gradient, initialState(gradient), 50, { millis: 0 })
+    it("takes calls that take no time for calls without load", () => {
+      const state = feed(gradient, initialState(gradient), 500, { millis: 0 })
       assert.isTrue(Number.isFinite(state.limit) && state.limit > 20)
+    })
+
+    /** Callers without end, on a dependency whose calls take longer the more of them there are beyond its capacity. */
+    const overload = (given: {
+      readonly algorithm: Adaptation
+      readonly callers: number
+      readonly seconds: number
+      readonly capacity: (at: number) => number
+      readonly base: (at: number) => number
+    }) => {
+      const limits: Array<number> = []
+      let state = initialState(given.algorithm)
+      let running: Array<Sample> = []
+      for (let now = 0; now < given.seconds * 1_000; now += 5) {
+        const done = running.filter(({ endedAt }) => endedAt <= now)
+        running = running.filter(({ endedAt }) => endedAt > now)
+        for (const sample of done) state = step(given.algorithm, state, { ...sample, endedAt: now })
+        while (running.length < Math.min(given.callers, admitted(given.algorithm, state))) {
+          const inFlight = running.length + 1
+          const took = given.base(now) * Math.max(1, inFlight / given.capacity(now))
+          running.push({ startedAt: now, endedAt: now + took, inFlight, failed: false })
+        }
+        if (now % 1_000 === 0) limits.push(Math.floor(state.limit))
+      }
+      return { limits, state }
+    }
+
+    it("does not drift up under an overload that lasts: it stays near what the dependency can do", () => {
+      fc.assert(
+        fc.property(fc.integer({ min: 5, max: 60 }), fc.integer({ min: 20, max: 400 }), (capacity, base) => {
+          const { limits } = overload({
+            algorithm: AdaptiveLimit.gradient({ max: 1_000 }),
+            callers: 500,
+            seconds: 300,
+            capacity: () => capacity,
+            base: () => base
+          })
+          const settled = limits.slice(100)
+          const most = Math.max(...settled)
+          const least = Math.min(...settled)
+          assert.isTrue(least >= capacity - 1 && most <= 2 * capacity + 12, `${least} to ${most} of ${capacity}`)
+        }),
+        { numRuns: 10 }
+      )
+    })
+
+    it("follows a capacity that is lost and comes back", () => {
+      const { limits } = overload({
+        algorithm: AdaptiveLimit.gradient(),
+        callers: 500,
+        seconds: 300,
+        capacity: (at) => at >= 100_000 && at < 200_000 ? 10 : 40,
+        base: () => 100
+      })
+      assert.isAbove(limits[99]!, 40)
+      assert.isBelow(limits[120]!, 25)
+      assert.isBelow(limits[199]!, 25)
+      assert.isAbove(limits[230]!, 40)
+    })
+
+    it("finds by a probe that the dependency itself has become slower, and takes that for its duration without load", () => {
+      const { limits, state } = overload({
+        algorithm: AdaptiveLimit.gradient({ probeAfter: "10 seconds" }),
+        callers: 500,
+        seconds: 200,
+        capacity: () => 40,
+        base: (at) => at < 50_000 ? 100 : 400
+      })
+      assert.isBelow(Math.min(...limits.slice(50, 80)), 20)
+      assert.approximately(state.unloaded, 400, 20)
+      assert.isAbove(limits[199]!, 40)
+    })
+
+    it("probes with a quarter of the limit, and only after calls have been slow for long", () => {
+      const probing = AdaptiveLimit.gradient({ initial: 40, interval: 0, probeAfter: "10 seconds" })
+      let state = feed(probing, initialState(probing), 20, { millis: 100 })
+      assert.strictEqual(admitted(probing, state), Math.floor(state.limit))
+      let now = 2_000
+      while (!state.probing) {
+        assert.isBelow(now, 20_000)
+        state = step(probing, state, { startedAt: now, endedAt: now + 1_000, inFlight: 20, failed: false })
+        now += 100
+      }
+      assert.isAtLeast(now, 12_000)
+      const before = state.limit
+      assert.strictEqual(admitted(probing, state), Math.floor(before / 4))
+      // Calls that began under load are no part of it.
+      for (let i = 0; i < 50; i++) {
+        state = step(probing, state, { startedAt: now, endedAt: now + 1_000, inFlight: 20, failed: false })
+      }
+      assert.isTrue(state.probing)
+      for (let i = 0; i < 10; i++) {
+        state = step(probing, state, { startedAt: now, endedAt: now + 300, inFlight: 1, failed: false })
+      }
+      assert.deepStrictEqual([state.probing, state.unloaded, state.limit], [false, 300, before])
     })
   })
 
-  it("stays within its bounds, and never rises on a call that found less than half of it in use", () => {
+  it("stays within its bounds, and never rises while less than half of it is in use", () => {
     const adaptation = fc.record({
       kind: fc.constantFrom<(o: AdaptiveLimit.BoundOptions) => Adaptation>(AdaptiveLimit.aimd, AdaptiveLimit.gradient),
       min: fc.integer({ min: 1, max: 5 }),
@@ -121,11 +233,19 @@ describe("AdaptiveLimit arithmetic", () => {
     fc.assert(fc.property(adaptation, fc.array(sample, { maxLength: 200 }), (algorithm, samples) => {
       let state = initialState(algorithm)
       let now = 0
+      // Most that ran at once since the limit last moved.
+      let most = 0
       for (const { failed, inFlight, started, took } of samples) {
         now += started
+        most = Math.max(most, inFlight)
         const next = step(algorithm, state, { startedAt: now, endedAt: now + took, inFlight, failed })
         assert.isTrue(next.limit >= algorithm.min && next.limit <= algorithm.max, `limit ${next.limit}`)
-        if (failed || inFlight * 2 < state.limit) assert.isAtMost(next.limit, state.limit)
+        const admits = admitted(algorithm, next)
+        assert.isTrue(admits >= algorithm.min && admits <= next.limit, `admits ${admits}`)
+        if (failed || (algorithm._tag === "aimd" ? inFlight : most) * 2 < state.limit) {
+          assert.isAtMost(next.limit, state.limit)
+        }
+        if (next.limit !== state.limit && !failed) most = 0
         state = next
       }
     }))
@@ -241,9 +361,9 @@ describe("AdaptiveLimit", () => {
           yield* TestClock.adjust(millis)
           yield* Fiber.join(fiber)
         })
-      for (let i = 0; i < 10; i++) yield* call(10)
+      for (let i = 0; i < 20; i++) yield* call(10)
       assert.strictEqual(yield* limitOf(limit), 20)
-      for (let i = 0; i < 10; i++) yield* call(200)
+      for (let i = 0; i < 40; i++) yield* call(200)
       assert.isBelow(yield* limitOf(limit), 15)
     }))
 
@@ -313,7 +433,8 @@ describe("AdaptiveLimit", () => {
       ["latency", () => AdaptiveLimit.aimd({ latency: 0 })],
       ["tolerance", () => AdaptiveLimit.gradient({ tolerance: 0.9 })],
       ["smoothing", () => AdaptiveLimit.gradient({ smoothing: 0 })],
-      ["window", () => AdaptiveLimit.gradient({ window: 0 })],
+      ["interval", () => AdaptiveLimit.gradient({ interval: -1 })],
+      ["probeAfter", () => AdaptiveLimit.gradient({ probeAfter: 0 })],
       ["queue", () => AdaptiveLimit.gradient({ queue: -1 })]
     ]
     for (const [name, f] of throwing) assert.throws(f, RangeError, name)

@@ -1,5 +1,5 @@
 import type * as Duration from "effect/Duration"
-import { between, integerAtLeast, positiveMillis } from "../internal/options.ts"
+import { between, integerAtLeast, nonNegativeMillis, positiveMillis } from "../internal/options.ts"
 
 /** Bounds of a limit that adapts. */
 export interface BoundOptions {
@@ -21,14 +21,19 @@ export interface AimdOptions extends BoundOptions {
 
 /** Options of {@link gradient}. */
 export interface GradientOptions extends BoundOptions {
-  /** How many times its usual duration a call may take before the limit falls: at least 1. Default 1.5. */
+  /** How many times its unloaded duration a call may take before the limit falls: at least 1. Default 1.5. */
   readonly tolerance?: number | undefined
-  /** How much one call moves the limit: above 0, at most 1. Default 0.2. */
+  /** How much one interval moves the limit: above 0, at most 1. Default 0.2. */
   readonly smoothing?: number | undefined
-  /** How many calls the usual duration is averaged over: a whole number of at least 1. Default 600. */
-  readonly window?: number | undefined
-  /** How many calls may queue at the dependency: the limit rises by so much while durations are as usual. Default 4. */
+  /** How many calls may queue at the dependency: the limit rises by so much while durations are as unloaded. Default 4. */
   readonly queue?: number | undefined
+  /** The limit moves at most this often, and not before ten calls have ended. Default 100 milliseconds. */
+  readonly interval?: Duration.Input | undefined
+  /**
+   * Calls that take long for this long make it probe: it lowers the limit to a quarter for ten calls, to see whether the
+   * dependency is slow by itself. Default 30 seconds.
+   */
+  readonly probeAfter?: Duration.Input | undefined
 }
 
 interface Bounds {
@@ -45,8 +50,9 @@ export type Adaptation =
     readonly _tag: "gradient"
     readonly tolerance: number
     readonly smoothing: number
-    readonly window: number
     readonly queue: number
+    readonly intervalMillis: number
+    readonly probeAfterMillis: number
   }
 
 const bounds = (options: BoundOptions): Bounds => {
@@ -76,11 +82,13 @@ export const aimd = (options: AimdOptions = {}): Adaptation => ({
 })
 
 /**
- * Gradient2 of Netflix's concurrency-limits: the limit follows the ratio of the usual duration of a call to that of the
- * last one, and probes for more while durations are as usual. A failure lowers it as in {@link aimd}, which Netflix leaves
- * out.
+ * The limit follows the ratio of the duration of a call without load to the mean of the last interval, and probes for more
+ * while durations are as without load. A failure lowers it as in {@link aimd}.
  *
- * For dependencies that slow down before they fail.
+ * For dependencies that slow down before they fail. The formula is that of Gradient2 in Netflix's concurrency-limits.
+ * That takes a long average for the usual duration, which learns from the very overload that it is to show, and lets the
+ * limit drift up; here it is what calls take while the limit is low, as in Envoy's adaptive concurrency filter: the least
+ * that was seen, measured anew by a probe when calls have been slow for {@link GradientOptions.probeAfter}.
  */
 export const gradient = (options: GradientOptions = {}): Adaptation => {
   const smoothing = options.smoothing ?? 0.2
@@ -92,20 +100,36 @@ export const gradient = (options: GradientOptions = {}): Adaptation => {
     ...bounds(options),
     tolerance: between("tolerance", 1, Number.MAX_VALUE, options.tolerance ?? 1.5),
     smoothing,
-    window: integerAtLeast("window", 1, options.window ?? 600),
-    queue: between("queue", 0, Number.MAX_VALUE, options.queue ?? 4)
+    queue: between("queue", 0, Number.MAX_VALUE, options.queue ?? 4),
+    intervalMillis: nonNegativeMillis("interval", options.interval ?? 100),
+    probeAfterMillis: positiveMillis("probeAfter", options.probeAfter ?? 30_000)
   }
 }
 
-/** A limit and what is known to find the next one. */
+/** A limit and what is known to find the next one. Times are in milliseconds. */
 export interface State {
-  /** With fractions; whole calls are admitted. */
+  /** With fractions; see {@link admitted} for how many calls may run. */
   readonly limit: number
-  /** When it was last lowered for a failure, in milliseconds. */
+  /** When it was last lowered for a failure. */
   readonly loweredAt: number
-  /** Usual duration of a call, in milliseconds, and how many calls it was taken from. */
-  readonly usual: number
+  /** What a call takes without load; `Infinity` before it is known. */
+  readonly unloaded: number
+  /** Since when calls have been slow; `undefined` while they are not. */
+  readonly slowSince: number | undefined
+  /** Is the limit lowered, to see what a call takes without load? */
+  readonly probing: boolean
+  readonly interval: Interval
+}
+
+/** The calls since the limit last moved. */
+interface Interval {
+  /** `undefined` before the first call. */
+  readonly from: number | undefined
   readonly calls: number
+  /** Of their durations. */
+  readonly sum: number
+  /** Most calls that ran at once. */
+  readonly inFlight: number
 }
 
 /** One finished call. */
@@ -117,42 +141,86 @@ export interface Sample {
   readonly failed: boolean
 }
 
+const nothing: Interval = { from: undefined, calls: 0, sum: 0, inFlight: 0 }
+
 export const initialState = (adaptation: Adaptation): State => ({
   limit: adaptation.initial,
   loweredAt: -Infinity,
-  usual: 0,
-  calls: 0
+  unloaded: Infinity,
+  slowSince: undefined,
+  probing: false,
+  interval: nothing
 })
 
-const WARM_UP = 10
+/** Calls that an interval, and a probe, has at least: fewer are chance. */
+const minCalls = 10
+/** What a probe leaves of the limit: the limit is at most about twice the capacity, so this is below it. */
+const probeShare = 0.25
+/** How fast a lower duration becomes the unloaded one: one quick interval is not believed at once. */
+const trust = 0.5
 
-// The mean of the first calls, then an exponential average: one slow first call must not be what is usual.
-const average = (state: State, window: number, duration: number): number => {
-  const n = state.calls + 1
-  const factor = n <= Math.min(WARM_UP, window) ? 1 / n : 2 / (window + 1)
-  return state.usual + (duration - state.usual) * factor
-}
+/** How many calls may run at once. */
+export const admitted = (adaptation: Adaptation, state: State): number =>
+  Math.floor(state.probing ? Math.max(adaptation.min, state.limit * probeShare) : state.limit)
 
-/** The limit after one more call. Never out of its bounds, and never higher while less than half of it is in use. */
+/** The state after one more call. The limit never leaves its bounds, and never rises while less than half of it is in use. */
 export const step = (adaptation: Adaptation, state: State, sample: Sample): State => {
-  const duration = sample.endedAt - sample.startedAt
-  const failed = sample.failed || adaptation._tag === "aimd" && duration > adaptation.latencyMillis
   const { backoff, max, min } = adaptation
   const { limit } = state
+  const failed = sample.failed ||
+    adaptation._tag === "aimd" && sample.endedAt - sample.startedAt > adaptation.latencyMillis
   if (failed) {
     // Calls that began before the limit was lowered tell of the same overload.
     return sample.startedAt < state.loweredAt
       ? state
       : { ...state, limit: Math.max(min, limit * backoff), loweredAt: sample.endedAt }
   }
-  const inUse = sample.inFlight * 2 >= limit
-  if (adaptation._tag === "aimd") return inUse ? { ...state, limit: Math.min(max, limit + 1 / limit) } : state
-  const { queue, smoothing, tolerance, window } = adaptation
-  const seen = average(state, window, duration)
-  // After a long overload what is usual is too much: it comes down faster than it went up.
-  const usual = seen > duration * 2 ? seen * 0.95 : seen
-  const ratio = duration > 0 ? Math.max(0.5, Math.min(1, tolerance * usual / duration)) : 1
+  if (adaptation._tag === "gradient") return follow(adaptation, state, sample)
+  return sample.inFlight * 2 >= limit ? { ...state, limit: Math.min(max, limit + 1 / limit) } : state
+}
+
+type Gradient = Extract<Adaptation, { readonly _tag: "gradient" }>
+
+const follow = (adaptation: Gradient, state: State, sample: Sample): State => {
+  // A call that began before the probe has seen the load.
+  if (state.probing && sample.inFlight > admitted(adaptation, state)) return state
+  const interval = count(state.interval, sample)
+  const mean = interval.sum / interval.calls
+  const elapsed = sample.endedAt - interval.from!
+  // Not sooner than a call takes: what the limit did last has to show first.
+  if (interval.calls < minCalls || !state.probing && elapsed < Math.max(adaptation.intervalMillis, mean)) {
+    return { ...state, interval }
+  }
+  return state.probing
+    ? { ...state, unloaded: mean, slowSince: undefined, probing: false, interval: nothing }
+    : move(adaptation, state, interval, mean, sample.endedAt)
+}
+
+const count = (interval: Interval, { endedAt, inFlight, startedAt }: Sample): Interval => ({
+  from: interval.from ?? endedAt,
+  calls: interval.calls + 1,
+  sum: interval.sum + (endedAt - startedAt),
+  inFlight: Math.max(interval.inFlight, inFlight)
+})
+
+const move = (adaptation: Gradient, state: State, interval: Interval, mean: number, now: number): State => {
+  const { max, min, probeAfterMillis, queue, smoothing, tolerance } = adaptation
+  const { limit } = state
+  const unloaded = state.unloaded === Infinity
+    ? mean
+    : mean < state.unloaded
+    ? state.unloaded + (mean - state.unloaded) * trust
+    : state.unloaded
+  const ratio = mean > 0 ? Math.max(0.5, Math.min(1, tolerance * unloaded / mean)) : 1
   const wanted = limit * (1 - smoothing) + (limit * ratio + queue) * smoothing
-  const next = inUse || wanted < limit ? Math.max(min, Math.min(max, wanted)) : limit
-  return { limit: next, loweredAt: state.loweredAt, usual, calls: state.calls + 1 }
+  const mayRise = interval.inFlight * 2 >= limit
+  const slowSince = ratio < 1 ? state.slowSince ?? now : undefined
+  return {
+    ...state,
+    limit: mayRise || wanted < limit ? Math.max(min, Math.min(max, wanted)) : limit,
+    unloaded,
+    slowSince,
+    probing: slowSince !== undefined && now - slowSince >= probeAfterMillis,
+    interval: nothing
+  }
 }
