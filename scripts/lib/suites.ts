@@ -11,7 +11,16 @@ export const statics: ReadonlyArray<Step> = [
   script("house rules", "rules.ts"),
   script("folder directions", "directions.ts"),
   script("barrels", "barrel.ts", "--check"),
-  { name: "types", command: ["node", "node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noEmit"] }
+  { name: "types", command: ["node", "node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noEmit"] },
+  {
+    name: "Effect's diagnostics",
+    command: [
+      "node",
+      "node_modules/@effect/tsgo/dist/effect-tsgo.cjs",
+      "diagnostics",
+      ...["--project", "tsconfig.json", "--format", "text", "--severity", "error,warning", "--strict"]
+    ]
+  }
 ]
 
 /** Tests that need nothing but Node. */

@@ -142,11 +142,11 @@ const lock = (folder: string): Effect.Effect<void, Explained, Scope.Scope> =>
           outcome.locked ? Effect.succeed(outcome) : Effect.fail(new Explained({ explanation: inUse(folder, outcome) }))
         )
       ),
-    ({ release }) => Effect.ignore(Effect.try({ try: release, catch: (cause) => cause }))
+    ({ release }) => Effect.ignoreCause(Effect.sync(release))
   ).pipe(
     Effect.flatMap(({ renew }) => {
       const again = Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.ignore(Effect.try({ try: () => renew(now), catch: (cause) => cause }), { log: "Warn" }))
+        Effect.ignoreCause(Effect.sync(() => renew(now)), { log: "Warn" }))
       return Effect.forkScoped(Effect.forever(Effect.delay(again, DirLock.renewEvery)))
     }),
     Effect.asVoid

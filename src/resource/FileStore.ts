@@ -252,7 +252,7 @@ const probe = (disk: Disk.Disk) =>
     const written = new TextEncoder().encode(salt)
     yield* disk.writeAtomic(path, written, { mode: 0o600, salt })
     const read = yield* Effect.ensuring(disk.read(path), Effect.ignore(disk.remove(path, false)))
-    if (new TextDecoder().decode(read) !== salt) return yield* Effect.fail(new ProbeMismatch())
+    if (new TextDecoder().decode(read) !== salt) return yield* new ProbeMismatch()
   })
 
 const explain = (error: Failure) => {

@@ -182,7 +182,7 @@ export const run = <Out, E, R, A = never, E2 = never, R2 = never>(
         })
         const built = yield* bounded(build, timeout, look)
         if (Option.isSome(built)) return built.value
-        return yield* Effect.fail(new StartupTimeoutError({ timeout: Duration.toMillis(timeout), waitingFor }))
+        return yield* new StartupTimeoutError({ timeout: Duration.toMillis(timeout), waitingFor })
       })
       const use = Effect.flatMap(start, (context) => {
         cell.enter("running")

@@ -49,7 +49,7 @@ const halfOpen = (permitted: number) =>
   })
 
 const before = (steps: number): Effect.Effect<unknown> =>
-  steps === 0 ? Effect.void : Effect.flatMap(before(steps - 1), () => Effect.succeed(steps))
+  steps === 0 ? Effect.void : Effect.as(before(steps - 1), steps)
 
 describe("CircuitBreaker, interrupted at every scheduler step", () => {
   it.effect("a probe gives its place back", () =>

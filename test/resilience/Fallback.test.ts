@@ -316,8 +316,10 @@ describe("Fallback", () => {
         .toEqualTypeOf<Effect.Effect<number | boolean | "x", Down | Invalid | LocalError, "R" | "R2">>()
       const onlyDown = Fallback.local((error: Down) => Effect.succeed(error._tag))
       // @ts-expect-error the strategy does not accept Invalid
+      // @effect-diagnostics-next-line missingEffectError:off
       Fallback.fallback(self, [onlyDown])
       // @ts-expect-error nor here
+      // @effect-diagnostics-next-line missingEffectError:off
       self.pipe(Fallback.fallback([onlyDown]))
     }
     assert.isFunction(check)

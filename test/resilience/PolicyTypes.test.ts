@@ -147,6 +147,7 @@ describe("Policy, the types", () => {
         yield* Policy.make("unfit", { retry: { while: (error: Busy) => error._tag === "Busy" }, timeout: 1 })
         const policy = yield* Policy.make("unfit", { retry: { while: (error: Busy) => error._tag === "Busy" } })
         // @ts-expect-error: the work fails with Gone as well
+        // @effect-diagnostics-next-line floatingEffect:off
         Policy.protect(work, policy)
         // @ts-expect-error: the same in a pipe
         work.pipe(Policy.protect(policy))

@@ -21,7 +21,7 @@ const inFolder = <A, E>(
       const context = yield* Layer.build(FileStore.layerWith({ base_path: base }))
       const files = yield* Effect.provideContext(FileStore.FileStore, context)
       return yield* body({ files, base, fs })
-    }).pipe(Effect.scoped, Effect.provide(Status.layer), Effect.provide(NodeServices.layer)))
+    }).pipe(Effect.scoped, Effect.provide([Status.layer, NodeServices.layer])))
 
 const reasonOf = <A>(effect: Effect.Effect<A, FileStore.FileStoreError>) =>
   Effect.map(Effect.flip(effect), (e) => e.reason)
@@ -189,5 +189,5 @@ describe("FileStore", () => {
       if (error?._tag !== "ResourceError") throw new Error("expected a ResourceError")
       assert.deepStrictEqual([error.resource, error.option, error.attempts], ["filesystem", "filesystem.base_path", 1])
       assert.include(error.message, `${folder}/file`)
-    }).pipe(Effect.scoped, Effect.provide(Status.layer), Effect.provide(NodeServices.layer)))
+    }).pipe(Effect.scoped, Effect.provide([Status.layer, NodeServices.layer])))
 })

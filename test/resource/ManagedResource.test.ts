@@ -227,7 +227,7 @@ describe("ManagedResource", () => {
       const b = ManagedResource.layer(B, {
         id: "b",
         validate: Effect.void,
-        connect: () => Effect.andThen(A, Effect.fail(new Error("nobody there"))),
+        connect: () => Effect.andThen(A, Effect.fail("nobody there")),
         verify: () => Effect.void,
         options: { phases: { connect: { retry: false } } }
       })

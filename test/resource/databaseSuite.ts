@@ -127,7 +127,7 @@ export const suite = <E>(
             yield* sql`INSERT INTO suite_parallel VALUES (${n})`
             const rows = yield* sql<{ readonly n: number }>`SELECT n FROM suite_parallel WHERE n = ${n}`
             assert.deepStrictEqual(rows, [{ n }])
-            if (n % 2 === 1) yield* Effect.fail("odd")
+            if (n % 2 === 1) return yield* Effect.fail("odd")
           })).pipe(Effect.ignore)
         const select = (n: number) =>
           Effect.map(sql`SELECT ${n}::int AS n`, (rows) => assert.deepStrictEqual(rows, [{ n }]))

@@ -137,7 +137,7 @@ const lock = (sql: SqlClient.SqlClient, timeout: Duration.Duration) =>
       if (locked) return
       if (pause === 50) yield* Effect.logInfo("database: another process is migrating, waiting for it")
       const waited = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
-      if (waited >= Duration.toMillis(timeout)) return yield* Effect.fail(yield* stillLocked(sql, timeout))
+      if (waited >= Duration.toMillis(timeout)) return yield* (yield* stillLocked(sql, timeout))
       yield* Effect.sleep(pause)
     }
   })
@@ -179,16 +179,14 @@ const runSql = (sql: SqlClient.SqlClient, file: LoadedFile) => {
   return Effect.withTracerEnabled(statement, false)
 }
 
+/** Dies when the module is none: `failed` explains failures and defects alike. */
 const runModule = (file: LoadedFile): Effect.Effect<unknown, unknown, SqlClient.SqlClient> =>
   Effect.flatMap(
-    Effect.tryPromise({
-      try: (): Promise<{ readonly default?: unknown }> => import(pathToFileURL(file.absolute).href),
-      catch: (cause) => cause
-    }),
+    Effect.promise((): Promise<{ readonly default?: unknown }> => import(pathToFileURL(file.absolute).href)),
     (module) =>
       Effect.isEffect(module.default)
         ? module.default as Effect.Effect<unknown, unknown, SqlClient.SqlClient>
-        : Effect.fail(new TypeError("its default export is not an Effect"))
+        : Effect.die(new TypeError("its default export is not an Effect"))
   )
 
 const reasonOf = (code: string | undefined): "PermissionDenied" | "Conflict" | "ConfigurationInvalid" | "Unknown" => {

@@ -73,7 +73,7 @@ export const start = (
       const lifecycle = yield* Lifecycle.Lifecycle
       yield* Effect.forkDetach(Effect.andThen(lifecycle.draining, view.draining), { startImmediately: true })
       yield* view.ready(hints[options.mode])
-      if (options.mode === "up") yield* Effect.never
+      if (options.mode === "up") return yield* Effect.never
     })
     const run = Lifecycle.run(Drivers.layerOnly(options.only), {
       main,

@@ -233,7 +233,7 @@ export const make = <Settings, Connection, E, R>(
     const releaseCurrent = Effect.suspend(() => {
       const generation = cell.current
       cell.current = undefined
-      if (generation === undefined) return Effect.succeed<string | undefined>(undefined)
+      if (generation === undefined) return Effect.undefined
       const budget = cell.options.releaseTimeout ?? "5 seconds"
       return Effect.map(
         Generation.release(generation, { drain: cell.options.drainTimeout ?? "10 seconds", budget }),

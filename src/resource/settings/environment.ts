@@ -92,6 +92,6 @@ export const readEnvironment = Effect.fnUntraced(function*(leaves: ReadonlyArray
   }
   const prefixes = [...new Set(leaves.map((leaf) => leaf.keys[0]!.toUpperCase()))]
   // A source that cannot list its names gives no warnings.
-  const names = yield* Effect.catch(namesUnder(provider, prefixes), () => Effect.succeed<ReadonlyArray<string>>([]))
+  const names = yield* Effect.orElseSucceed(namesUnder(provider, prefixes), (): ReadonlyArray<string> => [])
   return { values, warnings: warningsFor(names, leaves), issues } satisfies Environment
 })
