@@ -2,6 +2,10 @@
 import * as Redaction from "../../security/Redaction.ts"
 import type { Isolation } from "./demand.ts"
 
+import { shape } from "../internal/sqlText.ts"
+
+export { shape }
+
 /**
  * One statement of a transaction.
  *
@@ -49,37 +53,10 @@ export interface Entry {
 }
 
 export const maxOperations = 50
-const maxText = 500
-const maxRead = 4_000
+const maxRaw = 2_000
 
-// Quoted names, which stay; strings (also unfinished ones), escaped strings, dollar quotes, comments, numbers that are not part of a name or `$1`.
-const literals =
-  /"(?:[^"]|"")*"|[eE]'(?:[^'\\]|\\[\s\S]|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$([A-Za-z_]\w*)?\$[\s\S]*?(?:\$\1\$|$)|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|(?<![\w$."])[0-9][\w.]*/g
-
-const strip = (sql: string): string => {
-  const bare = sql.slice(0, maxRead).replace(literals, (found) => {
-    if (found.startsWith("\"")) return found
-    return /^(?:--|\/\*)/.test(found) ? "" : "?"
-  }).replace(/\s+/g, " ").trim()
-  return bare.length <= maxText ? bare : `${bare.slice(0, maxText - 1)}…`
-}
-
-// Programs have few statements and run them often.
-const maxKnown = 1_000
-const known = new Map<string, string>()
-
-/** A statement as it may be shown: its shape, without values. */
-export const shape = (sql: string): string => {
-  const found = known.get(sql)
-  if (found !== undefined) return found
-  const text = strip(sql)
-  // A text with values in it is hardly seen twice, and a long one is not worth its memory.
-  if (sql.length <= maxRead) {
-    if (known.size === maxKnown) known.clear()
-    known.set(sql, text)
-  }
-  return text
-}
+/** What is kept of a statement until somebody reads it: few entries are, so the work of taking values out waits. */
+export const raw = (sql: string): string => sql.length <= maxRaw ? sql : shape(sql)
 
 export class History {
   private readonly capacity: number
@@ -89,17 +66,18 @@ export class History {
   constructor(capacity: number) {
     this.capacity = capacity
   }
+  /** The texts of operations as they are: values are taken out when they are read. */
   add(entry: Omit<Entry, "id">): void {
     const id = this.next++
     if (this.capacity === 0) return
     if (this.entries.length === this.capacity) this.entries.shift()
     this.entries.push({ id, ...entry })
   }
-  /** Oldest first. Secrets that are known by now are taken out. */
+  /** Oldest first. Values, and secrets that are known by now, are taken out. */
   read(): ReadonlyArray<Entry> {
     return this.entries.map((entry) => ({
       ...entry,
-      operations: entry.operations.map((operation) => ({ ...operation, text: Redaction.text(operation.text) }))
+      operations: entry.operations.map((operation) => ({ ...operation, text: Redaction.text(shape(operation.text)) }))
     }))
   }
   clear(): void {
