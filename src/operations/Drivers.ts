@@ -88,7 +88,13 @@ const cacheLayer: Layer.Layer<CacheStore.CacheStore, Failure, Status> = Layer.un
   })
 ).pipe(Layer.provide(Settings.layer))
 
-const databaseLayer: Layer.Layer<Database | SqlClient, Failure, Status | FileSystem.FileSystem | Path.Path> = Layer
+/**
+ * The database alone, by its configured driver.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const database: Layer.Layer<Database | SqlClient, Failure, Status | FileSystem.FileSystem | Path.Path> = Layer
   .unwrap(
     Effect.gen(function*() {
       const settings = yield* Settings.Settings
@@ -118,7 +124,7 @@ const databaseLayer: Layer.Layer<Database | SqlClient, Failure, Status | FileSys
  * @since 0.1.0
  */
 export const layer: Layer.Layer<FileStore.FileStore | CacheStore.CacheStore | Database | SqlClient, Failure, Needs> =
-  databaseLayer.pipe(Layer.provideMerge(cacheLayer), Layer.provideMerge(FileStore.layer))
+  database.pipe(Layer.provideMerge(cacheLayer), Layer.provideMerge(FileStore.layer))
 
 /**
  * Some of the built-in resources, in the same order. Their services are not in the type: use it to check, not to build on.
@@ -130,7 +136,7 @@ export const layerOnly = (only: ReadonlyArray<ResourceId>): Layer.Layer<never, F
   const layers: Record<ResourceId, Layer.Layer<never, Failure, Needs>> = {
     filesystem: FileStore.layer as Layer.Layer<never, Failure, Needs>,
     cache: cacheLayer as Layer.Layer<never, Failure, Needs>,
-    database: databaseLayer as Layer.Layer<never, Failure, Needs>
+    database: database as Layer.Layer<never, Failure, Needs>
   }
   return resources.filter((id) => only.includes(id)).reduce(
     (below: Layer.Layer<never, Failure, Needs>, id) => layers[id].pipe(Layer.provideMerge(below)),

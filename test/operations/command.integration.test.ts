@@ -78,6 +78,28 @@ describe("seaworthy check", () => {
     }), 60_000)
 })
 
+describe("what comes from outside", () => {
+  it.live("neither moves the cursor nor recolours the terminal", () =>
+    Effect.gen(function*() {
+      const cwd = yield* folder
+      const strange = "\u001b[31mred\u001b[2J\u001b]0;title\u0007\u009b1m"
+      fs.writeFileSync(path.join(cwd, `${strange}.yaml`), "cache:\n  prefix: x\n")
+      const env = {
+        FILESYSTEM_BASE_PATH: `/proc/${strange}`,
+        CACHE_PREFIX: strange,
+        SEAWORTHY_CONFIG: `${strange}.yaml`
+      }
+      const check = yield* finished(["check", "--only", "filesystem"], { cwd, env })
+      assert.strictEqual(check.code, 1, check.output)
+      const config = yield* finished(["config"], { cwd, env })
+      assert.strictEqual(config.code, 0, config.output)
+      for (const run of [check, config]) {
+        assert.include(run.output, "red")
+        assert.notMatch(run.output, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/)
+      }
+    }), 60_000)
+})
+
 describe("seaworthy config", () => {
   it.live("shows effective settings with their sources, secrets hidden", () =>
     Effect.gen(function*() {

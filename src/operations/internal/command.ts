@@ -11,6 +11,7 @@ import * as Settings from "../../resource/Settings.ts"
 import { type ResourceId, resources } from "../Drivers.ts"
 import { config } from "./configCommand.ts"
 import * as ExitCode from "./exitCode.ts"
+import { insights } from "./insights.ts"
 import * as Output from "./output.ts"
 import { start } from "./start.ts"
 import { version } from "./version.ts"
@@ -149,9 +150,25 @@ export const run = ({ args, environment }: Run): Effect.Effect<number, never, En
     Command.withDescription("Show the effective settings and where each comes from, secrets hidden")
   )
 
+  const queryInsights = Command.make(
+    "insights",
+    { file, json, timeout },
+    (flags) =>
+      withFile(flags.file, () => insights({ output, json: flags.json, timeout: Option.getOrUndefined(flags.timeout) }))
+        .pipe(
+          Effect.map((result) => {
+            code = result
+          })
+        )
+  ).pipe(
+    Command.withDescription(
+      "Ask the database which indexes are missing, unused or broken, and print advice with the SQL that would help"
+    )
+  )
+
   const root = Command.make("seaworthy").pipe(
     Command.withDescription("Start resources in order, keep them up, release them in reverse"),
-    Command.withSubcommands([up, check, configuration])
+    Command.withSubcommands([up, check, configuration, queryInsights])
   )
 
   return Command.runWith(root, { version })(args).pipe(

@@ -7,6 +7,8 @@ import * as Redaction from "../../security/Redaction.ts"
 
 export interface Output {
   readonly print: (text: string) => Effect.Effect<void>
+  /** As `print`, with control sequences of ours in it: what comes from outside has gone through {@link plain} before. */
+  readonly draw: (text: string) => Effect.Effect<void>
   /** One JSON object a line, sanitized as a value: sanitizing its text could leave it unreadable. */
   readonly json: (value: unknown) => Effect.Effect<void>
   /** Text of our own with nothing in it from outside. */
@@ -18,14 +20,20 @@ export interface Output {
 }
 
 // Control sequences are ours alone: text from outside must not move the cursor or recolour the terminal.
-const stray = /[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f]/g
+const stray = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g
+const strayInDrawing = /[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f-\u009f]/g
 
-const safe = (text: string): string => Redaction.text(text).replace(stray, "")
+/** Text that prints as what it says and does nothing else. */
+export const plain = (text: string): string => text.replace(stray, "")
+
+const safe = (text: string): string => plain(Redaction.text(text))
 
 export const make = (environment: Readonly<Record<string, string | undefined>>): Output => {
   const tty = process.stdout.isTTY === true
   return {
     print: (text) => Effect.sync(() => void process.stdout.write(safe(text) + "\n")),
+    draw: (text) =>
+      Effect.sync(() => void process.stdout.write(Redaction.text(text).replace(strayInDrawing, "") + "\n")),
     json: (value) => Effect.sync(() => void process.stdout.write(JSON.stringify(Redaction.value(value)) + "\n")),
     verbatim: (text) => Effect.sync(() => void process.stdout.write(text + "\n")),
     complain: (text) => Effect.sync(() => void process.stderr.write(safe(text) + "\n")),
@@ -54,6 +62,6 @@ export const logger = (json: boolean): Layer.Layer<never> =>
         : `${date.toISOString().slice(11, 23)} ${logLevel.toLowerCase().padEnd(5)} ${said}${
           why === undefined ? "" : `: ${why}`
         }`
-      process.stderr.write(line.replace(stray, "") + "\n")
+      process.stderr.write(plain(line) + "\n")
     })
   ])

@@ -40,7 +40,8 @@ const hints = {
   check: "Nothing was initialized. Releasing."
 } as const
 
-const describe = (cause: Cause.Cause<unknown>): { readonly message: string; readonly data: unknown } => {
+/** What may be said of a failure: a message for people, and data for programs. */
+export const describe = (cause: Cause.Cause<unknown>): { readonly message: string; readonly data: unknown } => {
   const error = cause.reasons.find(Cause.isFailReason)?.error
   if (error instanceof ResourceError) {
     const { attempts, detail, elapsed, option, phase, reason, remedy, resource } = error

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Change, NodeSnapshot, Snapshot, Status } from "../../observability/Status.ts"
 import * as StartupReport from "../../resource/StartupReport.ts"
-import type { Output } from "./output.ts"
+import { type Output, plain } from "./output.ts"
 
 export interface View {
   /** Everything is ready. `hint` is what the user can do now. */
@@ -34,6 +34,13 @@ const released = (node: NodeSnapshot): string => {
     : `■ ${node.id} released in ${Math.max(1, Math.round(release.duration))} ms`
 }
 
+/** What a node says may come from a server, a path or a file. */
+const withoutControl = (node: NodeSnapshot): NodeSnapshot => ({
+  ...node,
+  detail: node.detail === undefined ? undefined : plain(node.detail),
+  lastError: node.lastError === undefined ? undefined : { ...node.lastError, message: plain(node.lastError.message) }
+})
+
 export const make = (
   status: Status["Service"],
   output: Output,
@@ -45,15 +52,16 @@ export const make = (
     let drawn = 0
     const lastState = new Map<string, string>()
     const report = { color: output.color, width: output.width }
+    const shown = Effect.map(status.snapshot, (all): Snapshot => ({ ...all, nodes: all.nodes.map(withoutControl) }))
     const event = (name: string, data: object) => output.json({ event: name, ...data })
 
     /** Draws the tree over its last drawing. */
-    const draw = Effect.flatMap(status.snapshot, (snapshot) => {
+    const draw = Effect.flatMap(shown, (snapshot) => {
       const text = StartupReport.tree(snapshot, report)
       const back = drawn === 0 ? "" : `\u001b[${drawn}A\u001b[0J`
       drawn = text === "" ? 0 : text.split("\n").length
       // Without automatic wrapping a long line stays one line, and the count of lines to go back is right.
-      return text === "" && back === "" ? Effect.void : output.print(`${back}\u001b[?7l${text}\u001b[?7h`)
+      return text === "" && back === "" ? Effect.void : output.draw(`${back}\u001b[?7l${text}\u001b[?7h`)
     })
 
     const describe = (node: NodeSnapshot): string => {
@@ -62,7 +70,7 @@ export const make = (
     }
 
     const onChange = (change: Change): Effect.Effect<void> => {
-      const { node } = change
+      const node = withoutControl(change.node)
       if (change.type === "phase") {
         if (options.json) {
           const phase = node.phases[node.phases.length - 1]
@@ -99,21 +107,21 @@ export const make = (
     return {
       ready: (hint) =>
         Effect.gen(function*() {
-          const snapshot = yield* status.snapshot
+          const snapshot = yield* shown
           stage = "running"
           if (options.json) return yield* event("ready", StartupReport.json(snapshot))
           if (live) yield* draw
-          else yield* output.print(`\n${StartupReport.tree(snapshot, report)}`)
-          yield* output.print("\n" + StartupReport.timeline(snapshot, report))
+          else yield* output.draw(`\n${StartupReport.tree(snapshot, report)}`)
+          yield* output.draw("\n" + StartupReport.timeline(snapshot, report))
           yield* output.print(`\nready in ${total(snapshot)}. ${hint}`)
         }),
       failed: ({ data, message }) =>
         Effect.gen(function*() {
-          const snapshot = yield* status.snapshot
+          const snapshot = yield* shown
           stage = "stopping"
           if (options.json) return yield* event("failed", { error: data, report: StartupReport.json(snapshot) })
           if (live) yield* draw
-          else if (snapshot.nodes.length > 0) yield* output.print("\n" + StartupReport.tree(snapshot, report))
+          else if (snapshot.nodes.length > 0) yield* output.draw("\n" + StartupReport.tree(snapshot, report))
           yield* output.complain(`\nnot ready: ${message}`)
         }),
       draining: Effect.suspend(() => {
@@ -125,7 +133,7 @@ export const make = (
       }),
       ended: Effect.gen(function*() {
         // Changes travel by a stream of their own; say here what it had no time for.
-        const snapshot = yield* status.snapshot
+        const snapshot = yield* shown
         for (const node of [...snapshot.nodes].reverse()) {
           if (node.state === "stopped" && lastState.get(node.id) !== "stopped") {
             yield* onChange({ type: "state", node })
