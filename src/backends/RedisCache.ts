@@ -4,7 +4,8 @@
  * **When to use**
  *
  * When several processes share a cache, or it has to outlive one. The layer provides `CacheStore`, and Effect's own
- * `Redis` service (`effect/persistence`) on the same connection, for rate limiters, persisted queues and the rest.
+ * `Redis` service (`effect/persistence`) on the same connection, for rate limiters, persisted queues and the rest. What
+ * needs connections of its own (blocking commands, `WATCH`) is `RedisConnections`.
  *
  * **Details**
  *
@@ -55,6 +56,7 @@ import * as Redaction from "../security/Redaction.ts"
 import * as Connection from "./internal/redisConnection.ts"
 import type { RedisFailure } from "./internal/redisError.ts"
 import * as Plan from "./internal/redisPlan.ts"
+import { RedisResource } from "./internal/redisResource.ts"
 import * as Service from "./internal/redisService.ts"
 import * as Store from "./internal/redisStore.ts"
 
@@ -115,7 +117,7 @@ const makeLayer = <R>(
         Effect.sync(() => {
           if (extras.sentinelPassword !== undefined) Redaction.register(extras.sentinelPassword)
         })),
-      connect: (all) => Connection.open(planOf(all)),
+      connect: (all) => Effect.map(Connection.open(planOf(all)), (connection) => ({ ...connection, settings: all })),
       initialize: Connection.inspect,
       verify: ({ client, plan }) => Connection.probe(plan, client),
       check: (connection) => connection.check,
@@ -131,7 +133,11 @@ const makeLayer = <R>(
     (handle) =>
       Effect.map(
         Service.make(handle),
-        (redis) => Context.make(CacheStore, Store.make(handle)).pipe(Context.add(RedisService, redis))
+        (redis) =>
+          Context.make(CacheStore, Store.make(handle)).pipe(
+            Context.add(RedisService, redis),
+            Context.add(RedisResource, handle)
+          )
       )
   )
 }
@@ -142,10 +148,11 @@ const makeLayer = <R>(
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<CacheStore | Redis, ResourceError | Settings.SettingsError, Status> = makeLayer(
-  Settings.Settings,
-  {}
-).pipe(Layer.provide(Settings.layer))
+export const layer: Layer.Layer<CacheStore | Redis | RedisResource, ResourceError | Settings.SettingsError, Status> =
+  makeLayer(
+    Settings.Settings,
+    {}
+  ).pipe(Layer.provide(Settings.layer))
 
 /**
  * The cache in Redis with settings given in code; what is left out has its default. Reads no environment.
@@ -156,5 +163,5 @@ export const layer: Layer.Layer<CacheStore | Redis, ResourceError | Settings.Set
 export const layerWith = (
   options: Options,
   extras?: Extras
-): Layer.Layer<CacheStore | Redis, ResourceError | Settings.SettingsError, Status> =>
+): Layer.Layer<CacheStore | Redis | RedisResource, ResourceError | Settings.SettingsError, Status> =>
   Layer.unwrap(Effect.map(settings(options), (all) => makeLayer(Effect.succeed(all), extras ?? {})))

@@ -167,10 +167,19 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
   Exclude<Exclude<R, Scope.Scope>, Reactivity.Reactivity> | Exclude<Status, Reactivity.Reactivity>
 > =>
   Layer.unwrap(
-    Effect.map(Reactivity.Reactivity, (reactivity) =>
-      ManagedResource.layerContext(definition, (handle) =>
+    Effect.gen(function*() {
+      const reactivity = yield* Reactivity.Reactivity
+      const leases = yield* Effect.acquireRelease(Effect.sync(() => new Leases()), (all) =>
+        Effect.sync(() => all.close()))
+      const connect: typeof definition.connect = (settings) =>
+        Effect.map(definition.connect(settings), (connections) => {
+          if (connections.leakAfter !== undefined) {
+            leases.leakAfter = connections.leakAfter
+          }
+          return connections
+        })
+      return ManagedResource.layerContext({ ...definition, connect }, (handle) =>
         Effect.suspend(() => {
-          const leases = new Leases()
           const observers = new Observe.Observers()
           return Client.make(handle, dialect, leases, observers).pipe(
             Effect.provideService(Reactivity.Reactivity, reactivity),
@@ -186,7 +195,8 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
               }).pipe(Context.add(SqlClient.SqlClient, sql))
             )
           )
-        })))
+        }))
+    })
   ).pipe(
     Layer.provide(Reactivity.layer)
   )

@@ -144,8 +144,8 @@ export interface Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> {
   /** Default `resource`. */
   readonly kind?: string | undefined
   /**
-   * Ids of resources this one cannot be without. They must be provided to this layer; when one of them is restarted,
-   * this one is restarted after it.
+   * Ids of resources this one cannot be without. They must be provided to this layer; when the supervisor restarts one
+   * of them, it restarts this one after it.
    */
   readonly needs?: ReadonlyArray<string> | undefined
   /** Ids of resources this one can be without: absent or down, this one is `degraded`. See {@link wanted}. */
@@ -162,6 +162,8 @@ export interface Phased<Settings, Connection, EV, RV, EC, RC, EI, RI, EF, RF> {
   readonly verify: (connection: Connection, settings: Settings) => Effect.Effect<unknown, EF, RF>
   /** What the monitor repeats. Default `verify`. It should not share a queue or pool with the users' work. */
   readonly check?: ((connection: Connection, settings: Settings) => Effect.Effect<unknown, EF, RF>) | undefined
+  /** Counts for the status node, read when a snapshot is taken. */
+  readonly counters?: (() => Readonly<Record<string, number>>) | undefined
   /** Turns an error into words, reason, option and remedy. Default: reason `Unknown` and the error's message. */
   readonly explain?: ((error: EV | EC | EI | EF, phase: Phase) => Explanation) | undefined
   /** What to tell people when a phase times out. */

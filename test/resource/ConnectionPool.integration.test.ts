@@ -113,6 +113,16 @@ Servers.describeWith(["postgres"], "The connection pool", () => {
       ))
   })
 
+  it.live("warns after the time that the settings give", () => {
+    const warnings: Array<string> = []
+    return withPool({ leak_after: Duration.millis(40) }, ({ pool, sql }) =>
+      Effect.scoped(Effect.gen(function*() {
+        yield* Effect.withSpan(sql.reserve, "import")
+        yield* eventually(Effect.map(pool.stats, ({ leaks }) => leaks === 1))
+        assert.match(warnings[0]!, /^a database connection has been held for \d+ s, by: import/)
+      }))).pipe(Effect.provide(Logger.layer([Logger.make(({ message }) => void warnings.push(String(message)))])))
+  })
+
   it.live("purged, has new connections at once, and lets those in use finish first", () =>
     withPool({}, (database) =>
       Effect.gen(function*() {

@@ -113,6 +113,26 @@ describe("Waiting for a connection", () => {
       }
     }))
 
+  it.effect("misses no place that is left while it begins to wait", () =>
+    Effect.gen(function*() {
+      for (const step of steps(12, 30)) {
+        const door = gate(1, 5)
+        const scope = yield* Scope.make()
+        yield* Scope.provide(door.enter, scope)
+        const waiter = yield* forkWith(door.pass(Effect.succeed("in")), step.ops)
+        yield* turns(step.turns)
+        yield* Scope.close(scope, Exit.void)
+        // The clock stands still: only the place that was left can let it in.
+        assert.strictEqual(yield* Fiber.join(waiter), "in", JSON.stringify(step))
+        const refused = gate(1, 5)
+        yield* fork(refused.pass(Effect.never))
+        const late = yield* forkWith(Effect.flip(refused.pass(Effect.void)), step.ops)
+        yield* turns(step.turns)
+        refused.close()
+        assert.strictEqual((yield* Fiber.join(late)).reason, "Closed", JSON.stringify(step))
+      }
+    }))
+
   it.effect("loses no place to an interruption, wherever it comes", () =>
     Effect.gen(function*() {
       for (const step of steps(12, 20)) {

@@ -11,6 +11,7 @@ import { SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
 import type { Status } from "../../observability/Status.ts"
 import * as Database from "../../resource/Database.ts"
+import { asSqlError } from "../../resource/database/errors.ts"
 import { resourceOptions } from "../../resource/internal/settingsOptions.ts"
 import type { Explanation, Phase, ResourceError } from "../../resource/ResourceError.ts"
 import type * as Settings from "../../resource/Settings.ts"
@@ -44,6 +45,8 @@ export interface Backend<Target extends { readonly place: Place }> {
   readonly openTimeout?: Duration.Input | undefined
   /** Whether idle and old connections are replaced. */
   readonly renew: boolean
+  /** Whether each connection has a process of the server to itself, that can be asked for. */
+  readonly identify: boolean
   /** First chance to explain an error or, without one, a time-out. */
   readonly explain?: ((error: unknown, target: Target | undefined, phase: Phase) => Explanation | undefined) | undefined
 }
@@ -165,11 +168,12 @@ const connect = <Target extends { readonly place: Place }>(
         acquireTimeout: pool.acquire_timeout
       },
       validationInterval: backend.renew ? pool.validation_interval : Duration.infinity,
-      silentChecks: monitoring.failure_threshold
+      silentChecks: monitoring.failure_threshold,
+      identify: backend.identify
     })
     // The pool opens connections when they are asked for; here one is.
-    yield* Effect.scoped(connections.reserve)
-    return { ...connections, transport, migrations: [] }
+    yield* Effect.scoped(asSqlError(connections.reserve))
+    return { ...connections, transport, migrations: [], leakAfter: pool.leak_after }
   })
 
 /** The same question finds a server that became a standby, and one that was made read-only by an option. */
@@ -195,14 +199,14 @@ const statements = [
 /** Writes, reads back and rolls back. */
 const verify = (connections: Connections, place: Place, allowReadOnly: boolean) =>
   Effect.scoped(Effect.gen(function*() {
-    const { session } = yield* connections.reserve
+    const { session } = yield* asSqlError(connections.reserve)
     if (allowReadOnly) return yield* askReadOnly(session, place, true)
     const ask = (sql: string) => session.query(sql, [], false)
     yield* Effect.gen(function*() {
       for (const statement of statements) yield* ask(statement)
       const { rows } = yield* ask("SELECT n FROM seaworthy_verify")
       if (rows[0]?.["n"] !== 1) {
-        yield* Effect.fail(
+        return yield* Effect.fail(
           new Explained({
             explanation: { reason: "Unknown", detail: "a row read back differently from what was written" }
           })

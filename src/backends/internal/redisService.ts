@@ -11,6 +11,7 @@ import type { Handle } from "../../resource/ManagedResource.ts"
 import * as Redaction from "../../security/Redaction.ts"
 import * as Client from "./redisClient.ts"
 import type { Connection } from "./redisConnection.ts"
+import * as Direct from "./redisDirect.ts"
 
 const toRedisError = (cause: unknown): RedisError => new RedisError({ cause: Redaction.error(cause) })
 
@@ -35,7 +36,7 @@ const sendShared = ({ client, line }: Connection, command: string, args: Readonl
 export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"], never, Scope.Scope> => {
   const operation = handle.node.operation("send")
   const connection = Effect.mapError(handle.connection, toRedisError)
-  return EffectRedis.make({
+  const service = EffectRedis.make({
     send: <A = unknown>(command: string, ...args: ReadonlyArray<string>) =>
       Status.track(
         // What a command answers is for its caller to know.
@@ -66,4 +67,5 @@ export const make = (handle: Handle<Connection>): Effect.Effect<Redis["Service"]
         return Deferred.await(ended)
       })
   })
+  return Effect.tap(service, (redis) => Effect.sync(() => Direct.offer(redis, handle, toRedisError)))
 }

@@ -17,7 +17,7 @@ import type {
 const maxNames = 64
 const maxPhases = 64
 
-interface OperationCell extends Operation {
+export interface OperationCell extends Operation {
   readonly read: () => OperationSnapshot
 }
 
@@ -112,7 +112,8 @@ const series = <A>(map: Map<string, A>, name: string, make: () => A): A => {
   return made
 }
 
-const makeOperation = (): OperationCell => {
+/** Also for what is counted without a node. */
+export const makeOperation = (): OperationCell => {
   const latency = Quantile.make()
   let successes = 0
   let failures = 0

@@ -13,17 +13,24 @@ export class PoolExhaustedError extends Stackless.Class("PoolExhaustedError")<{
   readonly maxWaiting: number
   /** Milliseconds. */
   readonly waited: number
+  /** Name of the pool; without one it is the database's. */
+  readonly pool?: string | undefined
 }> {
   override get message(): string {
+    const connections = this.pool === undefined ? "database connections" : `connections of the pool "${this.pool}"`
     switch (this.reason) {
-      case "AcquireTimeout":
-        return `no database connection was free within ${this.waited} ms (${this.inUse} of ${this.maxConnections} in use, ${this.waiting} waiting)`
+      case "AcquireTimeout": {
+        const one = this.pool === undefined ? "database connection" : `connection of the pool "${this.pool}"`
+        return `no ${one} was free within ${this.waited} ms (${this.inUse} of ${this.maxConnections} in use, ${this.waiting} waiting)`
+      }
       case "TooManyWaiting":
-        return `all ${this.maxConnections} database connections are in use and ${this.waiting} callers wait already (at most ${this.maxWaiting})`
+        return `all ${this.maxConnections} ${connections} are in use and ${this.waiting} callers wait already (at most ${this.maxWaiting})`
       case "WouldDeadlock":
-        return `all ${this.maxConnections} database connections are in use, and a transaction inside another does not wait for one`
+        return `all ${this.maxConnections} ${connections} are in use, and a transaction inside another does not wait for one`
       case "Closed":
-        return "the database connection was closed while waiting for it"
+        return this.pool === undefined
+          ? "the database connection was closed while waiting for it"
+          : `the pool "${this.pool}" is closed`
     }
   }
 }

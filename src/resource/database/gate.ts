@@ -12,6 +12,8 @@ export interface Limits {
   readonly maxConnections: number
   readonly maxWaiting: number
   readonly acquireTimeout: Duration.Duration
+  /** Name of the pool in errors; without one it is the database's. */
+  readonly pool?: string | undefined
 }
 
 export interface Gate {
@@ -19,6 +21,13 @@ export interface Gate {
   readonly pass: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PoolExhaustedError, R>
   /** Inside until the scope closes. */
   readonly enter: Effect.Effect<void, PoolExhaustedError, Scope.Scope>
+  /** The first half of `pass`, to be run where nothing interrupts: whoever is admitted owes a `leave`. */
+  readonly admit: (restore: Restore) => Effect.Effect<void, PoolExhaustedError>
+  /** The place goes to the next one who waits. */
+  readonly leave: () => void
+  /** Takes a place past the queue, which must be known to be there; owes a `leave`. */
+  readonly occupy: () => void
+  readonly refuse: (reason: PoolExhaustedError["reason"]) => PoolExhaustedError
   readonly inside: () => number
   readonly waiting: () => number
   /** Turns away everyone who waits or comes later. */
@@ -27,10 +36,12 @@ export interface Gate {
 
 interface Waiter {
   admitted: boolean
-  readonly wake: (effect: Effect.Effect<void>) => void
+  /** Admitted or turned away; it may not have begun to listen. */
+  over: boolean
+  wake: () => void
 }
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 export const make = (limits: Limits): Gate => {
   // In order of arrival: a Set keeps it, and anyone can leave from the middle.
@@ -38,27 +49,26 @@ export const make = (limits: Limits): Gate => {
   let inside = 0
   let closed = false
 
-  const refuse = (reason: PoolExhaustedError["reason"]) =>
-    Effect.suspend(() =>
-      Effect.fail(
-        new PoolExhaustedError({
-          reason,
-          inUse: inside,
-          waiting: queue.size,
-          maxConnections: limits.maxConnections,
-          maxWaiting: limits.maxWaiting,
-          waited: reason === "AcquireTimeout" ? Duration.toMillis(limits.acquireTimeout) : 0
-        })
-      )
-    )
+  const refusal = (reason: PoolExhaustedError["reason"]) =>
+    new PoolExhaustedError({
+      reason,
+      inUse: inside,
+      waiting: queue.size,
+      maxConnections: limits.maxConnections,
+      maxWaiting: limits.maxWaiting,
+      waited: reason === "AcquireTimeout" ? Duration.toMillis(limits.acquireTimeout) : 0,
+      ...(limits.pool === undefined ? {} : { pool: limits.pool })
+    })
+  const refuse = (reason: PoolExhaustedError["reason"]) => Effect.suspend(() => Effect.fail(refusal(reason)))
 
   const admitNext = () => {
     const next = queue.values().next()
     if (next.done === true) return
     queue.delete(next.value)
     next.value.admitted = true
+    next.value.over = true
     inside++
-    next.value.wake(Effect.void)
+    next.value.wake()
   }
 
   const leave = () => {
@@ -66,47 +76,46 @@ export const make = (limits: Limits): Gate => {
     if (inside < limits.maxConnections) admitNext()
   }
 
-  const wait = (restore: Restore): Effect.Effect<void, PoolExhaustedError> =>
-    Effect.suspend(() => {
-      let waiter: Waiter | undefined
-      const admission = Effect.callback<void>((resume) => {
-        waiter = { admitted: false, wake: resume }
-        queue.add(waiter)
-      })
-      const settled = Effect.onExitPrimitive(
-        restore(Effect.timeoutOption(admission, limits.acquireTimeout)),
-        (exit) => {
-          if (waiter === undefined) return undefined
-          queue.delete(waiter)
-          // Admitted at the very moment it gave up: the place goes to the next one.
-          if (Exit.isFailure(exit) && waiter.admitted) leave()
-          return undefined
-        },
-        true
-      )
-      return Effect.flatMap(settled, (outcome) => {
-        if (waiter?.admitted === true) return Effect.void
-        return refuse(Option.isNone(outcome) ? "AcquireTimeout" : "Closed")
-      })
+  const wait = (waiter: Waiter, restore: Restore): Effect.Effect<void, PoolExhaustedError> => {
+    const admission = Effect.callback<void>((resume) => {
+      waiter.wake = () => resume(Effect.void)
+      if (waiter.over) waiter.wake()
     })
+    const settled = Effect.onExitPrimitive(
+      restore(Effect.timeoutOption(admission, limits.acquireTimeout)),
+      (exit) => {
+        queue.delete(waiter)
+        // Admitted at the very moment it gave up: the place goes to the next one.
+        if (Exit.isFailure(exit) && waiter.admitted) leave()
+        return undefined
+      },
+      true
+    )
+    return Effect.flatMap(settled, (outcome) => {
+      if (waiter.admitted) return Effect.void
+      return refuse(Option.isNone(outcome) ? "AcquireTimeout" : "Closed")
+    })
+  }
 
-  const enter = (restore: Restore): Effect.Effect<void, PoolExhaustedError> =>
-    Effect.suspend(() => {
+  const admit = (restore: Restore): Effect.Effect<void, PoolExhaustedError> =>
+    Effect.withFiber((fiber) => {
       if (closed) return refuse("Closed")
       if (inside < limits.maxConnections) {
         inside++
         return Effect.void
       }
       if (queue.size >= limits.maxWaiting) return refuse("TooManyWaiting")
-      return Effect.withFiber((fiber) =>
-        fiber.getRef(CurrentBegin)?.impatient === true ? refuse("WouldDeadlock") : wait(restore)
-      )
+      if (fiber.getRef(CurrentBegin)?.impatient === true) return refuse("WouldDeadlock")
+      // In the same step as the look at the places: one that is left between the two would wake nobody.
+      const waiter: Waiter = { admitted: false, over: false, wake: () => {} }
+      queue.add(waiter)
+      return wait(waiter, restore)
     })
 
   return {
     pass: (self) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(enter(restore), () =>
+        Effect.flatMap(admit(restore), () =>
           Effect.onExitPrimitive(restore(self), () => {
             leave()
             return undefined
@@ -115,16 +124,25 @@ export const make = (limits: Limits): Gate => {
     enter: Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         Effect.scope,
-        (scope) => Effect.flatMap(enter(restore), () => Scope.addFinalizer(scope, Effect.sync(leave)))
+        (scope) => Effect.flatMap(admit(restore), () => Scope.addFinalizer(scope, Effect.sync(leave)))
       )
     ),
+    admit,
+    leave,
+    occupy: () => {
+      inside++
+    },
+    refuse: refusal,
     inside: () => inside,
     waiting: () => queue.size,
     close: () => {
       closed = true
       const all = Array.from(queue)
       queue.clear()
-      for (const waiter of all) waiter.wake(Effect.void)
+      for (const waiter of all) {
+        waiter.over = true
+        waiter.wake()
+      }
     }
   }
 }

@@ -19,23 +19,24 @@ export interface Lease {
   readonly borrower: string
 }
 
-interface Held {
+export interface Held {
   readonly since: number
   readonly start: number
   readonly warnAt: number
-  readonly borrower: string
+  /** Of who took it: the names are only put together when somebody wants to read them. */
+  readonly context: Context.Context<never>
   warned: boolean
 }
 
 const maxNames = 8
 
-const borrowerOf = (fiber: Fiber.Fiber<unknown, unknown>): string => {
+const borrowerOf = (context: Context.Context<never>): string => {
   const names: Array<string> = []
-  const begun = fiber.getRef(CurrentBegin)
+  const begun = Context.get(context, CurrentBegin)
   if (begun !== undefined) names.push(`transaction "${begun.name}"`)
-  let frame = fiber.getRef(References.CurrentStackFrame)
+  let frame = Context.get(context, References.CurrentStackFrame)
   for (; frame !== undefined && names.length < maxNames; frame = frame.parent) names.push(frame.name)
-  let span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+  let span = Context.getOrUndefined(context, Tracer.ParentSpan)
   while (span !== undefined && span._tag === "Span" && names.length < maxNames) {
     if (!names.includes(span.name)) names.push(span.name)
     span = span.parent._tag === "Some" ? span.parent.value : undefined
@@ -43,53 +44,77 @@ const borrowerOf = (fiber: Fiber.Fiber<unknown, unknown>): string => {
   return names.length === 0 ? "unnamed" : names.join(" < ")
 }
 
-/** How long a connection may be held before a warning, by default: longer than a transaction lasts by default. */
+const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/** By default, longer than a transaction lasts by default. */
+const defaultLeakAfter = Duration.minutes(1)
+
+/** Where it is provided, it wins over what the pool has from its settings. */
 export const LeakAfter: Context.Reference<Duration.Duration> = Context.Reference<Duration.Duration>(
   "seaworthy/Database/LeakAfter",
-  { defaultValue: () => Duration.minutes(1) }
+  { defaultValue: () => defaultLeakAfter }
 )
-
-const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 export class Leases {
   private readonly all = new Set<Held>()
   private watcher: Fiber.Fiber<void> | undefined
+  private clock: Clock.Clock | undefined
   private wakeAt = Infinity
   private leaks = 0
+  private readonly what: string
+  /** How long a connection may be held before a warning, unless `LeakAfter` says otherwise to the borrower. */
+  leakAfter: Duration.Duration
+
+  constructor(what = "database connection", leakAfter = defaultLeakAfter) {
+    this.what = what
+    this.leakAfter = leakAfter
+  }
 
   /** Counts a lease until the scope closes. */
   readonly track: Effect.Effect<void, never, Scope.Scope> = Effect.uninterruptible(
     Effect.flatMap(Effect.scope, (scope) =>
       Effect.withFiber((fiber) => {
-        const clock = fiber.getRef(Clock.Clock)
-        const start = monotonic(clock)
-        const held: Held = {
-          since: clock.currentTimeMillisUnsafe(),
-          start,
-          warnAt: start + Duration.toMillis(fiber.getRef(LeakAfter)),
-          borrower: borrowerOf(fiber),
-          warned: false
-        }
-        this.all.add(held)
-        if (this.watcher === undefined || held.warnAt < this.wakeAt) {
-          this.watcher?.interruptUnsafe()
-          const context = Context.omit(Tracer.ParentSpan)(fiber.context) as Context.Context<never>
-          this.watcher = Effect.runForkWith(context)(this.watch)
-        }
+        const held = this.begin(fiber)
         return Scope.addFinalizer(scope, Effect.sync(() => this.end(held)))
       }))
   )
 
-  /** The watcher runs only while something is lent. */
-  private end(held: Held) {
+  /** Counts a lease of the fiber until `end`. */
+  begin(fiber: Fiber.Fiber<unknown, unknown>): Held {
+    const clock = fiber.getRef(Clock.Clock)
+    const start = monotonic(clock)
+    const limit = Context.getOrUndefined(fiber.context, LeakAfter) ?? this.leakAfter
+    const held: Held = {
+      since: clock.currentTimeMillisUnsafe(),
+      start,
+      warnAt: start + Duration.toMillis(limit),
+      context: fiber.context as Context.Context<never>,
+      warned: false
+    }
+    this.all.add(held)
+    if (this.watcher === undefined || held.warnAt < this.wakeAt || clock !== this.clock) this.start(clock)
+    return held
+  }
+
+  end(held: Held): void {
     this.all.delete(held)
-    if (this.all.size > 0) return
+  }
+
+  /** Ends the watcher. Nothing is warned of any more until the next lease. */
+  close(): void {
     this.watcher?.interruptUnsafe()
     this.watcher = undefined
   }
 
-  private readonly watch: Effect.Effect<void> = Effect.clockWith((clock) =>
-    Effect.suspend(() => {
+  // It outlives the leases by one look at most, since a fiber and a timer for each of them would cost more than the rest.
+  private start(clock: Clock.Clock): void {
+    this.close()
+    this.clock = clock
+    this.watcher = Effect.runForkWith(Context.make(Clock.Clock, clock))(this.watch(clock))
+  }
+
+  private watch(clock: Clock.Clock): Effect.Effect<void> {
+    return Effect.suspend(() => {
       const now = monotonic(clock)
       const due: Array<Held> = []
       let next = Infinity
@@ -102,20 +127,27 @@ export class Leases {
         held.warned = true
         this.leaks++
         const seconds = Math.round((now - held.start) / 1_000)
-        return Effect.logWarning(`a database connection has been held for ${seconds} s, by: ${held.borrower}`)
+        const warning = `a ${this.what} has been held for ${seconds} s, by: ${borrowerOf(held.context)}`
+        return Effect.provideContext(Effect.logWarning(warning), Context.omit(Tracer.ParentSpan)(held.context))
       }, { discard: true })
       this.wakeAt = next
-      // With nothing left to warn of, it ends or is replaced by the next lease.
-      return Effect.andThen(
-        warnings,
-        next === Infinity ? Effect.never : Effect.sleep(Duration.millis(Math.max(1, next - now)))
-      )
+      // With nothing left to warn of, the next lease starts another.
+      if (next === Infinity) {
+        this.watcher = undefined
+        return warnings
+      }
+      const pause = Effect.sleep(Duration.millis(Math.max(1, next - now)))
+      return Effect.flatMap(Effect.andThen(warnings, pause), () => this.watch(clock))
     })
-  ).pipe(Effect.forever)
+  }
 
   read(clock: Clock.Clock): ReadonlyArray<Lease> {
     const now = monotonic(clock)
-    return Array.from(this.all, ({ borrower, since, start }) => ({ borrower, since, held: now - start }))
+    return Array.from(this.all, ({ context, since, start }) => ({
+      borrower: borrowerOf(context),
+      since,
+      held: now - start
+    }))
   }
   /** How many warnings there were. */
   get warned(): number {

@@ -143,15 +143,22 @@ export const connectionPool = section(
     min_connections: withDefault(integer("Connections that stay open while idle", 0, 10_000), 0),
     idle_timeout: withDefault(seconds("A connection above the minimum is closed after this long unused", 0.001), 300),
     max_lifetime: withDefault(seconds("A connection is replaced after this long", 0.001), 3600),
-    validation_interval: withDefault(seconds("An idle connection is checked this often", 0.001), 60),
+    validation_interval: withDefault(
+      seconds("An idle connection that lay unused for longer is asked whether it lives before it is lent", 0.001),
+      60
+    ),
     acquire_timeout: withDefault(seconds("Longest wait for a free connection", 0.001), 5),
     max_waiting: withDefault(
       integer("Most callers that wait for a connection; others are refused at once", 0, 1_000_000),
       100
+    ),
+    leak_after: withDefault(
+      seconds("A connection that is held for longer is logged with who took it, as a possible leak", 0.001),
+      60
     )
   }),
   {
-    meaning: "The pool of database connections.",
+    meaning: "The pool of database connections, and that of dedicated Redis connections.",
     check: ({ max_connections, min_connections }) =>
       max_connections !== undefined && min_connections !== undefined && min_connections > max_connections
         ? [{
