@@ -19,7 +19,7 @@
  * - A caller that gives up leaves at once. A connection that was being opened for it is kept for the next one.
  * - A connection that is held for longer than `leak_after` (or {@link LeakAfter}) is logged once as a warning, with the
  *   transaction, the named functions (`Effect.fn`) and the spans of who took it.
- * - Acquiring is counted in the status tree as the operation `acquire`, with its quantiles.
+ * - In the status tree, acquiring is the operation `acquire` with its quantiles, and the gauges and leaks are counters.
  * - `make` keeps times lazily: lifetime and validation are judged when a connection is lent or comes back. One fiber sleeps
  *   while an idle connection is above the minimum, and none otherwise. The minimum is opened in the background; what cannot
  *   be opened is tried again with the next connection that is closed, or when somebody asks.

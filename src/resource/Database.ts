@@ -171,14 +171,14 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
       const reactivity = yield* Reactivity.Reactivity
       const leases = yield* Effect.acquireRelease(Effect.sync(() => new Leases()), (all) =>
         Effect.sync(() => all.close()))
+      let current: C | undefined
       const connect: typeof definition.connect = (settings) =>
         Effect.map(definition.connect(settings), (connections) => {
-          if (connections.leakAfter !== undefined) {
-            leases.leakAfter = connections.leakAfter
-          }
-          return connections
+          if (connections.leakAfter !== undefined) leases.leakAfter = connections.leakAfter
+          return current = connections
         })
-      return ManagedResource.layerContext({ ...definition, connect }, (handle) =>
+      const counters = () => ({ ...current?.gauges?.(), leaks: leases.warned })
+      return ManagedResource.layerContext({ ...definition, connect, counters }, (handle) =>
         Effect.suspend(() => {
           const observers = new Observe.Observers()
           return Client.make(handle, dialect, leases, observers).pipe(

@@ -64,12 +64,15 @@ Servers.describeWith(["postgres"], "The connection pool", () => {
   it.live("tells how many are active, idle and waited for, and how long acquiring takes", () =>
     withPool({ acquire_timeout: Duration.millis(200) }, ({ pool, sql }) =>
       Effect.gen(function*() {
+        const status = yield* StatusModule.Status
         const before = yield* pool.stats
         assert.deepInclude(before, { max: 3, active: 0, idle: 1, waiting: 0, leaks: 0 })
         yield* Effect.scoped(Effect.gen(function*() {
           yield* Effect.all([sql.reserve, sql.reserve, sql.reserve])
           const waiter = yield* Effect.forkChild(Effect.exit(sql`SELECT 1`), { startImmediately: true })
           assert.deepInclude(yield* pool.stats, { active: 3, idle: 0, waiting: 1 })
+          const node = (yield* status.snapshot).nodes.find(({ id }) => id === "database")
+          assert.deepInclude(node?.counters, { max: 3, active: 3, idle: 0, waiting: 1, leaks: 0 })
           assert.isTrue(Exit.isFailure(yield* Fiber.join(waiter)))
         }))
         const after = yield* pool.stats
