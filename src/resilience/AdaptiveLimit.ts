@@ -18,8 +18,9 @@
  *
  * - A typed error that is the caller's fault ("not found") is no sign of overload: leave it out with
  *   `Outcome.ignoreWhen`.
- * - While calls are slow for long, {@link gradient} lowers the limit to a quarter for ten calls now and then, to see whether
- *   the dependency is slow by itself. Give it a queue if refusals in that moment matter.
+ * - While calls are slow for long, {@link gradient} lowers the limit to a quarter for some calls now and then (ten, more
+ *   where durations vary), to see whether the dependency is slow by itself. Give it a queue if refusals in that moment
+ *   matter.
  *
  * **Example** (One failure)
  *

@@ -16,7 +16,8 @@
  *
  * **Gotchas**
  *
- * - The budget counts the calls that pass through the strategies it was given to, no others.
+ * - The budget counts the calls that pass through the strategies it was given to, no others; a call that passes through
+ *   several of them, once.
  * - The floor of a whole window may be used at once.
  *
  * The scheme and the defaults are those of Finagle's `RetryBudget` (20 %, 10 a second, 10 seconds).

@@ -252,7 +252,8 @@ export const snapshot = (self: CircuitBreaker): Effect.Effect<Snapshot> => self[
 
 /**
  * Puts a snapshot in place of the circuit. Time that has passed since counts by the wall clock. A window that was saved
- * under a rule of another kind is left out.
+ * under a rule of another kind is left out. What is no snapshot of this version dies with a `RangeError` that says what is
+ * wrong, and changes nothing.
  */
 export const restore: {
   (snapshot: Snapshot): (self: CircuitBreaker) => Effect.Effect<void>

@@ -9,8 +9,9 @@
  * **Details**
  *
  * The default, `classify`: a success is a `Success`; pure interruption is `Ignored`; rejections by other strategies are
- * `Ignored`, since the dependency was not called; every other failure, defects included, is a `Failure`. A failure whose
- * error has a `retryAfter` duration passes it on. The vocabulary is the one of Effect's own `CircuitBreaker`.
+ * `Ignored`, since the dependency was not called, and so is a `TimeoutError` of work that was not begun because the
+ * `Deadline` had passed; every other failure, defects included, is a `Failure`. A failure whose error has a `retryAfter`
+ * duration passes it on. The vocabulary is the one of Effect's own `CircuitBreaker`.
  *
  * **Gotchas**
  *
@@ -34,6 +35,7 @@ import * as Duration from "effect/Duration"
 import type * as Exit from "effect/Exit"
 import { hasProperty } from "effect/Predicate"
 import * as Rejection from "./Rejection.ts"
+import { TimeoutError } from "./Timeout.ts"
 
 /** The call shows that the dependency is well. */
 export interface Success {
@@ -71,6 +73,8 @@ export const failure = (options?: { readonly retryAfter?: Duration.Input | undef
     ? plainFailure
     : { _tag: "Failure", retryAfter: Duration.fromInputUnsafe(options.retryAfter) }
 
+const notBegun = (error: unknown): boolean => error instanceof TimeoutError && Duration.isZero(error.duration)
+
 /** The default: see the head of this module. */
 export const classify: Classify = (exit) => {
   if (exit._tag === "Success") return success
@@ -84,7 +88,7 @@ export const classify: Classify = (exit) => {
         break
       case "Fail": {
         const error = reason.error
-        if (Rejection.isRejection(error)) break
+        if (Rejection.isRejection(error) || notBegun(error)) break
         if (hasProperty(error, "retryAfter") && Duration.isDuration(error.retryAfter)) {
           return { _tag: "Failure", retryAfter: error.retryAfter }
         }

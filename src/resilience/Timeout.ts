@@ -157,9 +157,12 @@ const apply = <A, E, R>(self: Effect.Effect<A, E, R>, plan: Plan): Effect.Effect
     const left = remainingMillis(caller)
     const deadline = left < plan.millis
     const millis = deadline ? left : plan.millis
+    // Suspended: it is asked for where no fiber runs, and a handler that throws has to end in the caller.
     const orElse = () =>
-      plan.onTimeout(
-        new TimeoutError({ strategy: plan.name, duration: Duration.millis(millis < 0 ? 0 : millis), deadline })
+      Effect.suspend(() =>
+        plan.onTimeout(
+          new TimeoutError({ strategy: plan.name, duration: Duration.millis(millis < 0 ? 0 : millis), deadline })
+        )
       )
     if (millis <= 0) return resume(orElse())
     if (plan.graceMillis === undefined) return startLimited(caller, resume, self, context, millis, orElse)

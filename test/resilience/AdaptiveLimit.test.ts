@@ -192,6 +192,54 @@ describe("AdaptiveLimit arithmetic", () => {
       assert.isAbove(limits[199]!, 40)
     })
 
+    /** Calls that come as soon as there is room for them, on a dependency that shares its capacity between all. */
+    const saturated = (given: {
+      readonly algorithm: Adaptation
+      readonly capacity: number
+      readonly seconds: number
+      /** What the next call takes without load. */
+      readonly base: () => number
+    }) => {
+      let state = initialState(given.algorithm)
+      let running: Array<{ readonly startedAt: number; readonly inFlight: number; left: number }> = []
+      for (let now = 0; now < given.seconds * 1_000; now++) {
+        while (running.length < admitted(given.algorithm, state)) {
+          running.push({ startedAt: now, inFlight: running.length + 1, left: given.base() })
+        }
+        const speed = Math.min(1, given.capacity / running.length)
+        for (const call of running) call.left -= speed
+        for (const { inFlight, left, startedAt } of running) {
+          if (left > 0) continue
+          state = step(given.algorithm, state, { startedAt, endedAt: now + 1, inFlight, failed: false })
+        }
+        running = running.filter(({ left }) => left > 0)
+      }
+      return state
+    }
+
+    it("does not drift up when calls come in waves, or when it is told to tolerate much", () => {
+      for (const tolerance of [1.5, 3, 6]) {
+        const algorithm = AdaptiveLimit.gradient({ max: 1_000, tolerance, probeAfter: "5 seconds" })
+        const { limit, unloaded } = saturated({ algorithm, capacity: 20, seconds: 100, base: () => 100 })
+        assert.approximately(unloaded, 100, 1, `tolerance ${tolerance}`)
+        assert.isBelow(limit, 20 * tolerance + 10, `tolerance ${tolerance}`)
+      }
+    })
+
+    it("takes more calls where durations vary, so that chance does not make it sink", () => {
+      let drawn = 7
+      const draw = () => (drawn = (drawn * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31
+      const bases: Record<string, () => number> = {
+        exponential: () => -Math.log(1 - draw()) * 100,
+        "hits and misses of a cache": () => draw() < 0.9 ? 5 : 500
+      }
+      for (const [name, base] of Object.entries(bases)) {
+        const { limit } = saturated({ algorithm: AdaptiveLimit.gradient(), capacity: 20, seconds: 200, base })
+        assert.isAbove(limit, 15, name)
+        assert.isBelow(limit, 50, name)
+      }
+    })
+
     it("probes with a quarter of the limit, and only after calls have been slow for long", () => {
       const probing = AdaptiveLimit.gradient({ initial: 40, interval: 0, probeAfter: "10 seconds" })
       let state = feed(probing, initialState(probing), 20, { millis: 100 })
@@ -205,11 +253,12 @@ describe("AdaptiveLimit arithmetic", () => {
       assert.isAtLeast(now, 12_000)
       const before = state.limit
       assert.strictEqual(admitted(probing, state), Math.floor(before / 4))
-      // Calls that began under load are no part of it.
+      // Calls that began under load are no part of it, not even those that were the first of many.
       for (let i = 0; i < 50; i++) {
-        state = step(probing, state, { startedAt: now, endedAt: now + 1_000, inFlight: 20, failed: false })
+        state = step(probing, state, { startedAt: now, endedAt: now + 1_000, inFlight: 1 + i, failed: false })
       }
       assert.isTrue(state.probing)
+      now += 1_000
       for (let i = 0; i < 10; i++) {
         state = step(probing, state, { startedAt: now, endedAt: now + 300, inFlight: 1, failed: false })
       }

@@ -131,6 +131,34 @@ describe("Budget", () => {
       assert.strictEqual(launched, 1, "a hedge that the budget refuses is not launched")
     }))
 
+  it.effect("counts a call once, however many strategies around it share the budget", () =>
+    Effect.gen(function*() {
+      const budget = yield* Budget.make({ ratio: 0, minPerSecond: 10 })
+      const retry = { schedule: Retry.fixed(0), times: 2, budget }
+      const hedge = { delay: "1 second", repeatable: true, budget } as const
+      const failing = Effect.fail("down")
+      for (
+        const call of [
+          Effect.exit(failing.pipe(Hedge.hedge(hedge), Retry.retry(retry))),
+          Effect.exit(failing.pipe(Retry.retry(retry), Hedge.hedge(hedge))),
+          Effect.exit(failing.pipe(Retry.retry(retry), Retry.retry(retry)))
+        ]
+      ) {
+        const { calls } = yield* Budget.snapshot(budget)
+        yield* call
+        assert.strictEqual((yield* Budget.snapshot(budget)).calls, calls + 1)
+      }
+    }))
+
+  it.effect("counts the calls of another budget, and those after a counted one, as well", () =>
+    Effect.gen(function*() {
+      const one = yield* Budget.make({ name: "one" })
+      const two = yield* Budget.make({ name: "two" })
+      const call = Effect.void.pipe(Retry.retry({ budget: two }), Retry.retry({ budget: one }))
+      yield* Effect.andThen(call, call)
+      assert.deepStrictEqual([(yield* Budget.snapshot(one)).calls, (yield* Budget.snapshot(two)).calls], [2, 2])
+    }))
+
   it("keeps the books of a reference model that remembers every event", () => {
     const event = fc.oneof(
       { weight: 3, arbitrary: fc.constant("call" as const) },

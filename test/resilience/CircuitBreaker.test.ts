@@ -326,6 +326,23 @@ describe("CircuitBreaker", () => {
         assert.strictEqual(yield* openFor(breaker), 1000)
       }))
 
+    it.effect("opens also when the schedule throws: for as long as the last time", () =>
+      Effect.gen(function*() {
+        let steps = 0
+        const openTime = Schedule.fromStep(Effect.succeed(() => {
+          if (++steps > 1) throw "my mistake"
+          return Effect.succeed<[number, Duration.Duration]>([steps, Duration.seconds(2)])
+        }))
+        const breaker = yield* fragile({ openTime })
+        const seen: Array<unknown> = []
+        for (let n = 0; n < 2; n++) {
+          yield* Effect.exit(CircuitBreaker.protect(failing, breaker))
+          seen.push(yield* openFor(breaker))
+          yield* TestClock.adjust("2 seconds")
+        }
+        assert.deepStrictEqual(seen, [2000, 2000])
+      }))
+
     it.effect("repeats the last delay of a schedule that has ended", () =>
       Effect.gen(function*() {
         const breaker = yield* fragile({ openTime: Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 2 })) })
@@ -716,6 +733,33 @@ describe("CircuitBreaker", () => {
         yield* times(5, CircuitBreaker.protect(failing, breaker))
         const copy = yield* restoreInto(breaker, { trip: CircuitBreaker.failureRate() })
         assert.strictEqual((yield* CircuitBreaker.metrics(copy)).window.calls, 0)
+      }))
+
+    it.effect("refuse data that is no snapshot, and change nothing then", () =>
+      Effect.gen(function*() {
+        const options = { trip: CircuitBreaker.failureRate({ window: { time: "1 minute" } }), rampUp: { duration: 9 } }
+        const breaker = yield* fragile(options)
+        const saved = { version: 1, takenAt: 0 } as const
+        const recovery = { openings: 1, openMillis: 10 }
+        const memory = { _tag: "Time", buckets: [] }
+        const foreign: ReadonlyArray<readonly [string, unknown]> = [
+          ["version", {}],
+          ["version", { ...saved, version: 2, circuit: { _tag: "Closed", memory } }],
+          ["takenAt", { version: 1, circuit: { _tag: "Closed", memory } }],
+          ["memory", { ...saved, circuit: { _tag: "Closed", memory: { _tag: "Time", buckets: [[0, 1, 1]] } } }],
+          ["closedForMillis", { ...saved, circuit: { _tag: "Closed", memory, recovery } }],
+          ["remainingMillis", { ...saved, circuit: { _tag: "Open", recovery } }],
+          ["openMillis", { ...saved, circuit: { _tag: "Open", remainingMillis: 9, recovery: { openings: 1 } } }],
+          ["successes", { ...saved, circuit: { _tag: "HalfOpen", failures: 0, recovery } }],
+          ["failures", { ...saved, circuit: { _tag: "HalfOpen", successes: 0, failures: -9, recovery } }]
+        ]
+        for (const [name, data] of foreign) {
+          const exit = yield* Effect.exit(CircuitBreaker.restore(breaker, data as CircuitBreaker.Snapshot))
+          const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+          assert.instanceOf(error, RangeError, name)
+          assert.include((error as RangeError).message, name)
+        }
+        assert.deepStrictEqual(yield* CircuitBreaker.state(breaker), { _tag: "Closed", share: 1 })
       }))
 
     it.effect("fence calls that were in flight during the restore", () =>

@@ -111,6 +111,21 @@ describe("Hedge", () => {
         assert.strictEqual(yield* Hedge.hedge(effect, { delay: "1 hour", repeatable: true }), 2)
       }))
 
+    it.effect("copies that fail without waiting leave one delay between those that follow", () =>
+      Effect.gen(function*() {
+        const launchedAt: Array<number> = []
+        // The second to the fifth attempt fail at once, all others take for ever.
+        const effect = Effect.clockWith((clock) => {
+          launchedAt.push(clock.currentTimeMillisUnsafe())
+          return launchedAt.length > 1 && launchedAt.length < 6 ? Effect.fail("no") : Effect.never
+        })
+        const hedged = Hedge.hedge(effect, { delay: 100, maxHedges: 8, repeatable: true })
+        const fiber = yield* Effect.forkChild(hedged, { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(launchedAt, [0, 100, 100, 100, 100, 100, 200, 300, 400])
+      }))
+
     it.effect("a failed attempt does not end the call while another is running", () =>
       Effect.gen(function*() {
         const { effect } = scripted([{ after: 200, with: "success" }, { after: 10, with: "failure" }])

@@ -1,9 +1,13 @@
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { TestClock } from "effect/testing"
+import * as Deadline from "../../src/resilience/Deadline.ts"
 import * as Outcome from "../../src/resilience/Outcome.ts"
 import * as Rejection from "../../src/resilience/Rejection.ts"
+import * as Timeout from "../../src/resilience/Timeout.ts"
 
 class Full extends Rejection.Class("Full") {}
 
@@ -23,6 +27,25 @@ describe("Outcome.classify", () => {
     assert.strictEqual(tagOf(Exit.fail(rejection)), "Ignored")
     assert.strictEqual(tagOf(Exit.failCause(Cause.combine(Cause.fail(rejection), Cause.interrupt()))), "Ignored")
   })
+
+  it.effect("ignores a time-out of work that was not begun, since the deadline had passed", () =>
+    Effect.gen(function*() {
+      const late = (work: Effect.Effect<unknown, unknown>) =>
+        Deadline.within(
+          Effect.uninterruptible(Effect.andThen(Effect.sleep("2 seconds"), Effect.exit(work))),
+          "1 second"
+        )
+          .pipe(Effect.forkDetach)
+      const exits: Array<Exit.Exit<unknown, unknown>> = []
+      const work = Effect.onExit(
+        Timeout.timeout(Effect.never, "1 second"),
+        (exit) => Effect.sync(() => exits.push(exit))
+      )
+      yield* late(work)
+      yield* Effect.forkDetach(Effect.exit(work))
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual(exits.map(tagOf), ["Failure", "Ignored"])
+    }))
 
   it("takes a failure beside interruption or a rejection for a failure", () => {
     assert.strictEqual(tagOf(Exit.failCause(Cause.combine(Cause.fail("no"), Cause.interrupt()))), "Failure")

@@ -320,20 +320,25 @@ Servers.describeWith(["redis"], "RateLimiter on a real Redis", () => {
       const { provide } = yield* storeOn(server)
       const limiter = RateLimiter.forKey(
         yield* provide(RateLimiter.distributed({
-          algorithm: RateLimiter.gcra({ limit: 50, window: "1 second" }),
+          algorithm: RateLimiter.gcra({ limit: 10, window: "1 second" }),
           maxWait: "20 seconds"
         })),
         "k"
       )
       const order: Array<number> = []
-      const { millis } = yield* timed(Effect.forEach(
-        [1, 2, 3, 4, 5, 6],
-        (n) => RateLimiter.protect(Effect.sync(() => order.push(n)), limiter),
-        { concurrency: "unbounded", discard: true }
-      ))
+      const waiting = Effect.map(RateLimiter.metrics(limiter), (metrics) => metrics.waiting)
+      // One after the other: who asks the server in the same moment as others is admitted when the server says so.
+      const calls = Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
+        Effect.gen(function*() {
+          const call = RateLimiter.protect(Effect.sync(() => order.push(n)), limiter)
+          const fiber = yield* Effect.forkChild(call, { startImmediately: true })
+          yield* eventually(Effect.map(waiting, (inLine) => order.length + inLine >= n))
+          return fiber
+        }))
+      const { millis } = yield* timed(Effect.flatMap(calls, Fiber.joinAll))
       assert.deepStrictEqual(order, [1, 2, 3, 4, 5, 6])
-      // Five spaces of 20 ms.
-      assert.isAbove(millis, 95)
-      assert.strictEqual((yield* RateLimiter.metrics(limiter)).waiting, 0)
+      // Five spaces of 100 ms.
+      assert.isAbove(millis, 495)
+      assert.strictEqual(yield* waiting, 0)
     }).pipe(Effect.scoped))
 })

@@ -4,10 +4,11 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { MaxOpsBeforeYield } from "effect/Scheduler"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import * as RateLimiter from "../../src/resilience/RateLimiter.ts"
-import { turns } from "../support/EveryStep.ts"
+import { forkWith, turns } from "../support/EveryStep.ts"
 
 const MAX_QUEUE = 4
 /** Milliseconds that one token takes to come. */
@@ -241,4 +242,57 @@ describe("RateLimiter: the line, against a model", () => {
       ),
       { numRuns: 200 }
     ))
+})
+
+describe("RateLimiter: the end of a line", () => {
+  it.effect("does not take with it the line that others have begun meanwhile", () =>
+    Effect.gen(function*() {
+      for (let ops = 3; ops < 20; ops++) {
+        // The first call waits and is admitted. While it leaves, a second is admitted at once, and a third has to wait.
+        const waits = [10_000, 0, 0, 50_000]
+        let others: Effect.Effect<unknown> = Effect.void
+        const store = RateLimiter.RateLimiterStore.of({
+          consume: () =>
+            Effect.suspend(() => {
+              const wait = waits.shift() ?? 0
+              const answer = { wait, remaining: 0, reset: wait, at: 0 }
+              return waits.length === 2 && wait === 0
+                ? Effect.as(Effect.forkDetach(others), answer)
+                : Effect.succeed(answer)
+            }),
+          peek: () => Effect.die("not asked"),
+          refund: () => Effect.void
+        })
+        const options = {
+          algorithm: RateLimiter.fixedWindow({ limit: 2, window: "1 second" }),
+          maxWait: "1 minute",
+          storeTimeout: Infinity
+        } as const
+        const limiter = yield* Effect.provideService(
+          RateLimiter.distributed(options),
+          RateLimiter.RateLimiterStore,
+          store
+        )
+        const call = RateLimiter.protect(Effect.void, RateLimiter.forKey(limiter, "key"))
+        const running: Array<Fiber.Fiber<unknown, unknown>> = []
+        others = Effect.provideService(
+          Effect.contextWith((context) =>
+            Effect.sync(() => {
+              for (let i = 0; i < 2; i++) running.push(Effect.runForkWith(context)(call))
+            })
+          ),
+          MaxOpsBeforeYield,
+          2048
+        )
+        running.push(yield* forkWith(call, ops))
+        yield* turns(60)
+        yield* TestClock.adjust(10)
+        yield* turns(60)
+        const waiting = running.filter((fiber) => fiber.pollUnsafe() === undefined).length
+        assert.strictEqual((yield* RateLimiter.metrics(limiter)).waiting, waiting, `${ops} operations a turn`)
+        yield* TestClock.adjust(50)
+        yield* turns(60)
+        assert.isTrue(running.length === 3 && running.every((fiber) => fiber.pollUnsafe() !== undefined))
+      }
+    }))
 })

@@ -454,9 +454,11 @@ describe("Retry", () => {
 
     it.effect("longer than maxRetryAfter ends the call at once", () =>
       Effect.gen(function*() {
-        const { calls, effect } = flaky(Infinity, () => new Busy({ retryAfter: Duration.seconds(61) }))
-        const error = exhausted(yield* inVirtualTime(Retry.retry(effect, { times: 5 })))
-        assert.deepStrictEqual([error.reason, calls.length, Duration.toMillis(error.elapsed)], ["retryAfter", 1, 0])
+        for (const retryAfter of [Duration.seconds(61), Duration.infinity]) {
+          const { calls, effect } = flaky(Infinity, () => new Busy({ retryAfter }))
+          const error = exhausted(yield* inVirtualTime(Retry.retry(effect, { times: 5 })))
+          assert.deepStrictEqual([error.reason, calls.length, Duration.toMillis(error.elapsed)], ["retryAfter", 1, 0])
+        }
         const patient = flaky(1, () => new Busy({ retryAfter: Duration.seconds(61) }))
         yield* inVirtualTime(Retry.retry(patient.effect, { times: 5, maxRetryAfter: "2 minutes" }))
         assert.deepStrictEqual(gaps(patient.calls), [61_000])

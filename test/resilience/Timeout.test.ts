@@ -195,6 +195,17 @@ describe("Timeout", () => {
         yield* Fiber.interrupt(fiber)
         assert.strictEqual(handled, 0)
       }))
+
+    it.effect("that throws makes the caller die with what it threw", () =>
+      Effect.gen(function*() {
+        const handled = Timeout.timeout(Effect.never, {
+          duration: "1 second",
+          onTimeout: (): Effect.Effect<never> => {
+            throw "my mistake"
+          }
+        })
+        assert.deepStrictEqual(yield* inVirtualTime(handled), Exit.die("my mistake"))
+      }))
   })
 
   describe("chains", () => {

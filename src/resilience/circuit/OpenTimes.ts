@@ -21,7 +21,7 @@ const maxReplay = 1000
  * schedule has ended, its last one.
  *
  * A transition is one synchronous step, so the schedule's steps run synchronously, with the references (`Random`) of the
- * fiber that trips. A step that is not synchronous repeats the delay before it.
+ * fiber that trips. A step that is not synchronous, or throws, repeats the delay before it.
  */
 export const openTimes = (
   openTime: number | Schedule.Schedule<unknown, number>,
@@ -41,7 +41,7 @@ export const openTimes = (
       const running = backoff as Running | undefined
       if (running === undefined) return 0
       running.attempt++
-      const exit = runSyncExit(running.step(running.now, running.attempt))
+      const exit = runSyncExit(Effect.suspend(() => running.step(running.now, running.attempt)))
       if (exit._tag === "Success") {
         const millis = Duration.toMillis(exit.value[1])
         if (Number.isFinite(millis)) {

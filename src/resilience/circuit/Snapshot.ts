@@ -81,7 +81,25 @@ export const save = (rule: TripRule, circuit: Circuit, now: number, wallNow: num
     }
     : { version: 1, takenAt: wallNow, circuit: saveAutomatic(rule, circuit, now) }
 
-/** The circuit of a snapshot. What had time left has less of it by the wall clock time that has passed since. */
+const amount = (name: string, value: number): number => {
+  if (value >= 0 && value < Infinity) return value
+  throw new RangeError(`snapshot must have a finite ${name} of zero or more, got ${String(value)}`)
+}
+
+const memoryOf = (memory: SavedMemory): SavedMemory => {
+  if (typeof memory === "number") return amount("memory", memory)
+  if (memory._tag === "Time") {
+    for (const [, calls, failures, slow] of memory.buckets) amount("memory", calls + failures + slow)
+  }
+  return memory
+}
+
+/**
+ * The circuit of a snapshot. What had time left has less of it by the wall clock time that has passed since.
+ *
+ * Throws a `RangeError` for data that is no snapshot of this version: a number that is missing would otherwise become a
+ * circuit that never closes, or never opens again.
+ */
 export const load = (
   settings: Settings,
   snapshot: Snapshot,
@@ -90,11 +108,12 @@ export const load = (
   wallNow: number,
   backoffAfter: (openings: number) => Backoff
 ): Circuit => {
-  const passed = Math.max(0, wallNow - snapshot.takenAt)
+  if (snapshot.version !== 1) throw new RangeError(`snapshot must be of version 1, got ${String(snapshot.version)}`)
+  const passed = Math.max(0, wallNow - amount("takenAt", snapshot.takenAt))
   const { circuit: saved, manual } = snapshot
   const recovery = ({ openMillis, openings }: SavedRecovery): Recovery => ({
-    openings,
-    openMillis,
+    openings: amount("openings", openings),
+    openMillis: amount("openMillis", openMillis),
     backoff: backoffAfter(openings)
   })
   const automatic = (): Automatic => {
@@ -102,26 +121,30 @@ export const load = (
       case "Closed":
         return new Closed(
           generation(),
-          loadMemory(settings.rule, saved.memory, now - passed),
+          loadMemory(settings.rule, memoryOf(saved.memory), now - passed),
           saved.recovery === undefined ? undefined : {
             ...recovery(saved.recovery),
-            closedAt: now - passed - saved.recovery.closedForMillis,
+            closedAt: now - passed - amount("closedForMillis", saved.recovery.closedForMillis),
             ramping: settings.rampMillis > 0
           }
         )
       case "Open":
-        return new Open(generation(), now + Math.max(0, saved.remainingMillis - passed), recovery(saved.recovery))
+        return new Open(
+          generation(),
+          now + Math.max(0, amount("remainingMillis", saved.remainingMillis) - passed),
+          recovery(saved.recovery)
+        )
       case "HalfOpen": {
         const halfOpen = new HalfOpen(generation(), recovery(saved.recovery))
-        halfOpen.successes = Math.min(saved.successes, settings.successes - 1)
-        halfOpen.failures = Math.min(saved.failures, settings.failures - 1)
+        halfOpen.successes = Math.min(amount("successes", saved.successes), settings.successes - 1)
+        halfOpen.failures = Math.min(amount("failures", saved.failures), settings.failures - 1)
         return halfOpen
       }
     }
   }
   if (manual === undefined) return automatic()
   const memory = manual.mode === "MetricsOnly"
-    ? loadMemory(settings.rule, manual.memory, now - passed)
+    ? loadMemory(settings.rule, memoryOf(manual.memory), now - passed)
     : emptyMemory(settings.rule)
   return new Manual(generation(), manual.mode, automatic(), memory)
 }

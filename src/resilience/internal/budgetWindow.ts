@@ -1,3 +1,5 @@
+import * as Context from "effect/Context"
+
 /** A sliding window of calls and of the retries and hedges spent on them, in slots; time in milliseconds is passed in. */
 export interface BudgetWindow {
   readonly slotMillis: number
@@ -11,6 +13,12 @@ export interface BudgetWindow {
   /** Reserved, but not yet launched: sleepers in a backoff. They count wherever the window has moved to. */
   waiting: number
 }
+
+/** The window that has already counted the call which a fiber makes an attempt of. */
+export const Counted: Context.Reference<BudgetWindow | undefined> = Context.Reference<BudgetWindow | undefined>(
+  "seaworthy/Budget/Counted",
+  { defaultValue: () => undefined }
+)
 
 const slots = 10
 

@@ -1,6 +1,6 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -43,8 +43,13 @@ export const startHedged = <A, E, R>(
   plan: Plan
 ): Effect.Effect<void> | void => {
   const start = plan.record === undefined && plan.budget === undefined ? 0 : monotonicMillis(caller)
-  if (plan.budget !== undefined) Window.call(plan.budget.window, start)
-  const fork = Effect.runForkWith(context)
+  let work = context
+  // A call is counted once, also where a retry around it or within it shares the budget.
+  if (plan.budget !== undefined && caller.getRef(Window.Counted) !== plan.budget.window) {
+    Window.call(plan.budget.window, start)
+    work = Context.add(context, Window.Counted, plan.budget.window)
+  }
+  const fork = Effect.runForkWith(work)
   const primary = fork(self)
   const done = primary.pollUnsafe()
   if (done !== undefined && Exit.isSuccess(done)) {
@@ -98,8 +103,10 @@ export const startHedged = <A, E, R>(
   const hedge = () => {
     hedges++
     timer?.interruptUnsafe(caller.id)
+    timer = undefined
     attempt(fork(self), false)
-    if (outcome === undefined) startTimer()
+    // A copy that failed at once has launched the next one, and started the timer, already.
+    if (outcome === undefined && timer === undefined) startTimer()
   }
 
   const startTimer = () => {

@@ -63,13 +63,20 @@ export const run = (self: Any, plan: Plan): Any => {
   }
   return Effect.withFiber((fiber) => {
     const start = monotonicMillis(fiber)
-    if (plan.budget !== undefined) Window.call(plan.budget.window, start)
+    const work = plan.budget === undefined ? self : counted(fiber, self, plan.budget, start)
     return attempt(
-      self,
+      work,
       plan,
-      (unwanted) => Effect.withFiber((fiber) => afterFailure(fiber, self, plan, makeState(start), unwanted))
+      (unwanted) => Effect.withFiber((fiber) => afterFailure(fiber, work, plan, makeState(start), unwanted))
     )
   })
+}
+
+// A call is counted once, also where a hedge or another retry of it shares the budget.
+const counted = (fiber: Fiber.Fiber<unknown, unknown>, self: Any, { window }: Budget, now: number): Any => {
+  if (fiber.getRef(Window.Counted) === window) return self
+  Window.call(window, now)
+  return Effect.provideService(self, Window.Counted, window)
 }
 
 const makeState = (start: number): State => ({
@@ -145,8 +152,8 @@ const backOff = (
 ): Any => {
   const now = monotonicMillis(fiber)
   const elapsed = now - state.start
-  if (delay === Infinity) return giveUp(plan, state, unwanted, elapsed, "schedule")
   if (unwanted.asked > plan.maxRetryAfter) return giveUp(plan, state, unwanted, elapsed, "retryAfter")
+  if (delay === Infinity) return giveUp(plan, state, unwanted, elapsed, "schedule")
   if (elapsed + delay > plan.totalMillis) return giveUp(plan, state, unwanted, elapsed, "totalDuration")
   if (delay >= remainingMillis(fiber)) return giveUp(plan, state, unwanted, elapsed, "deadline")
   const sleep = delay === 0 ? Effect.yieldNow : sleepAtLeast(delay)

@@ -27,11 +27,14 @@ export interface GradientOptions extends BoundOptions {
   readonly smoothing?: number | undefined
   /** How many calls may queue at the dependency: the limit rises by so much while durations are as unloaded. Default 4. */
   readonly queue?: number | undefined
-  /** The limit moves at most this often, and not before ten calls have ended. Default 100 milliseconds. */
+  /**
+   * The limit moves at most this often, and not before ten calls have ended; up to 200 where durations vary much. Default
+   * 100 milliseconds.
+   */
   readonly interval?: Duration.Input | undefined
   /**
-   * Calls that take long for this long make it probe: it lowers the limit to a quarter for ten calls, to see whether the
-   * dependency is slow by itself. Default 30 seconds.
+   * Calls that take long for this long make it probe: it lowers the limit to a quarter for as many calls as an interval
+   * has, to see whether the dependency is slow by itself. Default 30 seconds.
    */
   readonly probeAfter?: Duration.Input | undefined
 }
@@ -118,6 +121,10 @@ export interface State {
   readonly slowSince: number | undefined
   /** Is the limit lowered, to see what a call takes without load? */
   readonly probing: boolean
+  /** When the last probe began. */
+  readonly probedAt: number
+  /** How much durations vary: the mean of their squared coefficient of variation. */
+  readonly spread: number
   readonly interval: Interval
 }
 
@@ -126,8 +133,9 @@ interface Interval {
   /** `undefined` before the first call. */
   readonly from: number | undefined
   readonly calls: number
-  /** Of their durations. */
+  /** Of their durations, and of the squares of these. */
   readonly sum: number
+  readonly squares: number
   /** Most calls that ran at once. */
   readonly inFlight: number
 }
@@ -141,7 +149,7 @@ export interface Sample {
   readonly failed: boolean
 }
 
-const nothing: Interval = { from: undefined, calls: 0, sum: 0, inFlight: 0 }
+const nothing: Interval = { from: undefined, calls: 0, sum: 0, squares: 0, inFlight: 0 }
 
 export const initialState = (adaptation: Adaptation): State => ({
   limit: adaptation.initial,
@@ -149,11 +157,19 @@ export const initialState = (adaptation: Adaptation): State => ({
   unloaded: Infinity,
   slowSince: undefined,
   probing: false,
+  probedAt: -Infinity,
+  spread: 0,
   interval: nothing
 })
 
 /** Calls that an interval, and a probe, has at least: fewer are chance. */
 const minCalls = 10
+/** And at most: what varies too much for that is not worth the wait. */
+const maxCalls = 200
+/** Squared relative error of the mean duration that an interval waits for: durations that vary need more calls. */
+const meanError = 0.02
+/** How fast the variation of one interval becomes the usual one. */
+const spreadWeight = 0.1
 /** What a probe leaves of the limit: the limit is at most about twice the capacity, so this is below it. */
 const probeShare = 0.25
 /** How fast a lower duration becomes the unloaded one: one quick interval is not believed at once. */
@@ -161,7 +177,11 @@ const trust = 0.5
 
 /** How many calls may run at once. */
 export const admitted = (adaptation: Adaptation, state: State): number =>
-  Math.floor(state.probing ? Math.max(adaptation.min, state.limit * probeShare) : state.limit)
+  Math.floor(state.probing ? Math.max(adaptation.min, state.limit * shareOf(adaptation)) : state.limit)
+
+// A limit that tolerates more rises to more of the capacity.
+const shareOf = (adaptation: Adaptation): number =>
+  adaptation._tag === "gradient" ? Math.min(probeShare, 0.5 / adaptation.tolerance) : probeShare
 
 /** The state after one more call. The limit never leaves its bounds, and never rises while less than half of it is in use. */
 export const step = (adaptation: Adaptation, state: State, sample: Sample): State => {
@@ -183,25 +203,37 @@ type Gradient = Extract<Adaptation, { readonly _tag: "gradient" }>
 
 const follow = (adaptation: Gradient, state: State, sample: Sample): State => {
   // A call that began before the probe has seen the load.
-  if (state.probing && sample.inFlight > admitted(adaptation, state)) return state
+  if (state.probing && (sample.startedAt < state.probedAt || sample.inFlight > admitted(adaptation, state))) {
+    return state
+  }
   const interval = count(state.interval, sample)
   const mean = interval.sum / interval.calls
   const elapsed = sample.endedAt - interval.from!
+  const spread = variation(interval)
+  const needed = Math.max(minCalls, Math.max(state.spread, spread) / meanError)
   // Not sooner than a call takes: what the limit did last has to show first.
-  if (interval.calls < minCalls || !state.probing && elapsed < Math.max(adaptation.intervalMillis, mean)) {
+  if (interval.calls < needed || !state.probing && elapsed < Math.max(adaptation.intervalMillis, mean)) {
     return { ...state, interval }
   }
+  const known = { ...state, spread: state.spread + (spread - state.spread) * spreadWeight, interval: nothing }
   return state.probing
-    ? { ...state, unloaded: mean, slowSince: undefined, probing: false, interval: nothing }
-    : move(adaptation, state, interval, mean, sample.endedAt)
+    ? { ...known, unloaded: mean, slowSince: undefined, probing: false }
+    : move(adaptation, known, interval, mean, sample.endedAt)
 }
 
-const count = (interval: Interval, { endedAt, inFlight, startedAt }: Sample): Interval => ({
-  from: interval.from ?? endedAt,
-  calls: interval.calls + 1,
-  sum: interval.sum + (endedAt - startedAt),
-  inFlight: Math.max(interval.inFlight, inFlight)
-})
+const variation = ({ calls, squares, sum }: Interval): number =>
+  sum > 0 ? Math.max(0, Math.min(maxCalls * meanError, calls * squares / (sum * sum) - 1)) : 0
+
+const count = (interval: Interval, { endedAt, inFlight, startedAt }: Sample): Interval => {
+  const took = endedAt - startedAt
+  return {
+    from: interval.from ?? endedAt,
+    calls: interval.calls + 1,
+    sum: interval.sum + took,
+    squares: interval.squares + took * took,
+    inFlight: Math.max(interval.inFlight, inFlight)
+  }
+}
 
 const move = (adaptation: Gradient, state: State, interval: Interval, mean: number, now: number): State => {
   const { max, min, probeAfterMillis, queue, smoothing, tolerance } = adaptation
@@ -215,12 +247,13 @@ const move = (adaptation: Gradient, state: State, interval: Interval, mean: numb
   const wanted = limit * (1 - smoothing) + (limit * ratio + queue) * smoothing
   const mayRise = interval.inFlight * 2 >= limit
   const slowSince = ratio < 1 ? state.slowSince ?? now : undefined
+  const probing = slowSince !== undefined && now - slowSince >= probeAfterMillis
   return {
     ...state,
     limit: mayRise || wanted < limit ? Math.max(min, Math.min(max, wanted)) : limit,
     unloaded,
     slowSince,
-    probing: slowSince !== undefined && now - slowSince >= probeAfterMillis,
-    interval: nothing
+    probing,
+    probedAt: probing ? now : state.probedAt
   }
 }

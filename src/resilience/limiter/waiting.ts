@@ -156,7 +156,7 @@ export class WaitingLine {
         )
       return Effect.onExitPrimitive(inTurn, () => {
         turn.cost -= cost
-        if (turn.queue.inUse === 0) this.turns.delete(key)
+        if (turn.queue.inUse === 0 && this.turns.get(key) === turn) this.turns.delete(key)
         return undefined
       }, true)
     })
