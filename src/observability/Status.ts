@@ -224,7 +224,10 @@ export interface RegisterOptions {
   readonly after?: ReadonlyArray<string> | undefined
   /** Default `pending`. */
   readonly state?: string | undefined
-  /** Counts that are kept elsewhere, read when a snapshot is taken. They come before those of `counter`. */
+  /**
+   * Counts that are kept elsewhere, read when a snapshot is taken. They come before those of `counter`; if reading them
+   * throws, the node is shown without.
+   */
   readonly counters?: (() => Readonly<Record<string, number>>) | undefined
   /**
    * Keep the node in the tree, with its last state, after its scope closed (a resource's `stopped` belongs in the final

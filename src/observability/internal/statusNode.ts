@@ -80,6 +80,15 @@ export const healthOf = (state: string, wasReady: boolean): Health => {
   }
 }
 
+/** Figures from outside: where they cannot be read, the rest of the tree still can. */
+const given = (counters: RegisterOptions["counters"]): Readonly<Record<string, number>> => {
+  try {
+    return counters?.() ?? {}
+  } catch {
+    return {}
+  }
+}
+
 export const snapshot = (cell: Cell): NodeSnapshot => ({
   id: cell.id,
   kind: cell.options.kind,
@@ -93,7 +102,7 @@ export const snapshot = (cell: Cell): NodeSnapshot => ({
   wants: cell.options.wants ?? [],
   after: cell.options.after ?? [],
   counters: {
-    ...cell.options.counters?.(),
+    ...given(cell.options.counters),
     ...Object.fromEntries(Array.from(cell.counters, ([name, counter]) => [name, counter.value]))
   },
   operations: Object.fromEntries(Array.from(cell.operations, ([name, operation]) => [name, operation.read()])),
