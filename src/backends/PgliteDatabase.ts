@@ -127,29 +127,37 @@ const inUse = (folder: string, outcome: DirLock.Outcome & { readonly locked: fal
   }
 }
 
-/** Holds the lock of a directory, and renews it. */
-const lock = (folder: string): Effect.Effect<void, Explained, Scope.Scope> =>
+/** Without symbolic links on the way, so that a directory has one lock by whatever name it is reached. */
+const withoutLinks = (folder: string): string => {
+  const real = path.join(fs.realpathSync(path.dirname(folder)), path.basename(folder))
+  return fs.existsSync(real) ? fs.realpathSync(real) : real
+}
+
+/** Holds the lock of a directory, and renews it. Gives the directory without symbolic links on the way. */
+const lock = (folder: string): Effect.Effect<string, Explained, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.flatMap(Clock.currentTimeMillis, (now) =>
       Effect.try({
         try: () => {
           fs.mkdirSync(path.dirname(folder), { recursive: true })
-          return DirLock.acquire(`${folder}.lock`, now)
+          const real = withoutLinks(folder)
+          return { real, outcome: DirLock.acquire(`${real}.lock`, now) }
         },
         catch: (cause) => new Explained({ explanation: fileProblem(folder, cause), cause })
       })).pipe(
-        Effect.flatMap((outcome) =>
-          outcome.locked ? Effect.succeed(outcome) : Effect.fail(new Explained({ explanation: inUse(folder, outcome) }))
+        Effect.flatMap(({ outcome, real }) =>
+          outcome.locked
+            ? Effect.succeed({ ...outcome, real })
+            : Effect.fail(new Explained({ explanation: inUse(folder, outcome) }))
         )
       ),
     ({ release }) => Effect.ignoreCause(Effect.sync(release))
   ).pipe(
-    Effect.flatMap(({ renew }) => {
+    Effect.flatMap(({ real, renew }) => {
       const again = Effect.flatMap(Clock.currentTimeMillis, (now) =>
         Effect.ignoreCause(Effect.sync(() => renew(now)), { log: "Warn" }))
-      return Effect.forkScoped(Effect.forever(Effect.delay(again, DirLock.renewEvery)))
-    }),
-    Effect.asVoid
+      return Effect.as(Effect.forkScoped(Effect.forever(Effect.delay(again, DirLock.renewEvery))), real)
+    })
   )
 
 type Create = NonNullable<Options["create"]>
@@ -159,7 +167,10 @@ const createPlain: Create = (dataDir) => dataDir === undefined ? PGlite.create()
 /** A process that is killed while the files are made leaves some of them: the mark says that they are no database. */
 const open = async (folder: string, create: Create): Promise<PGlite> => {
   const mark = `${folder}.unfinished`
-  if (fs.existsSync(mark)) fs.rmSync(folder, { recursive: true, force: true })
+  // What is in the folder, and not the folder: it may be a disk of its own, which cannot be removed.
+  if (fs.existsSync(mark) && fs.existsSync(folder)) {
+    for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name), { recursive: true, force: true })
+  }
   const isNew = !fs.existsSync(folder) || fs.readdirSync(folder).length === 0
   if (isNew) fs.writeFileSync(mark, "")
   const engine = await create(folder)
@@ -167,11 +178,11 @@ const open = async (folder: string, create: Create): Promise<PGlite> => {
   return engine
 }
 
-const start = (target: Target, create: Create): Effect.Effect<PGlite, Explained, Scope.Scope> =>
+const start = (folder: string | undefined, create: Create): Effect.Effect<PGlite, Explained, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => target.folder === undefined ? create(undefined) : open(target.folder, create),
-      catch: (cause) => new Explained({ explanation: fileProblem(target.folder ?? "memory", cause), cause })
+      try: () => folder === undefined ? create(undefined) : open(folder, create),
+      catch: (cause) => new Explained({ explanation: fileProblem(folder ?? "memory", cause), cause })
     }),
     (engine) => Effect.promise(() => engine.closed ? Promise.resolve() : engine.close())
   )
@@ -180,6 +191,7 @@ const backend = (create: Create): PgDatabase.Backend<Target> => ({
   driver: "pglite",
   // Connections cost nothing, and what a closed one had prepared would stay in the session.
   renew: false,
+  identify: false,
   // Making the files cannot be broken off, and a second try beside it would only find the directory in use.
   openTimeout: "5 minutes",
   target: (section) => ({
@@ -203,8 +215,8 @@ const backend = (create: Create): PgDatabase.Backend<Target> => ({
   }),
   open: (target) =>
     Effect.gen(function*() {
-      if (target.folder !== undefined) yield* lock(target.folder)
-      const session = new Transport.Session(yield* start(target, create))
+      const folder = target.folder === undefined ? undefined : yield* lock(target.folder)
+      const session = new Transport.Session(yield* start(folder, create))
       const check = Effect.suspend(() =>
         session.broken === undefined ? Effect.void : Effect.fail(
           new Explained({

@@ -133,7 +133,7 @@ export class FileStore extends Context.Service<FileStore, {
   readonly readString: (path: string) => Result<string>
   readonly stream: (path: string) => Stream.Stream<Uint8Array, FileStoreError>
   readonly exists: (path: string) => Result<boolean>
-  /** Sorted; `""` or `"."` for the base. */
+  /** Sorted; `""` or `"."` for the base. Files that are being written are not in it. */
   readonly list: (path: string) => Result<ReadonlyArray<Entry>>
   readonly makeDirectory: (path: string) => Result<void>
   /** Succeeds when there was nothing. A directory only with `recursive`. */
@@ -214,11 +214,13 @@ const service = (handle: ManagedResource.Handle<Connection>): FileStore["Service
         "write",
         path,
         (disk, p) =>
-          Effect.flatMap(Random.nextIntBetween(0, 0x7fffffff), (salt) =>
-            disk.writeAtomic(p, typeof content === "string" ? new TextEncoder().encode(content) : content, {
-              mode: options?.mode ?? 0o644,
-              salt: salt.toString(36)
-            }))
+          p === "" ?
+            Effect.fail(new Disk.Escape({ why: "the base itself is no file" })) :
+            Effect.flatMap(Random.nextIntBetween(0, 0x7fffffff), (salt) =>
+              disk.writeAtomic(p, typeof content === "string" ? new TextEncoder().encode(content) : content, {
+                mode: options?.mode ?? 0o644,
+                salt: salt.toString(36)
+              }))
       ),
     read,
     readString: (path) => Effect.map(read(path), (bytes) => new TextDecoder().decode(bytes)),
@@ -248,7 +250,7 @@ class ProbeMismatch extends Data.TaggedError("ProbeMismatch")<{}> {}
 const probe = (disk: Disk.Disk) =>
   Effect.gen(function*() {
     const salt = (yield* Random.nextIntBetween(0, 0x7fffffff)).toString(36)
-    const path = `.seaworthy-probe-${salt}`
+    const path = Disk.probeName + salt
     const written = new TextEncoder().encode(salt)
     yield* disk.writeAtomic(path, written, { mode: 0o600, salt })
     const read = yield* Effect.ensuring(disk.read(path), Effect.ignore(disk.remove(path, false)))

@@ -158,8 +158,9 @@ export const make = Effect.fnUntraced(function*(
     Effect.forEach(
       dependantsOf(id, Array.from(resources.values())),
       (dependant) => {
-        const restart = resources.get(dependant)?.restart
-        return restart === undefined
+        const { node, restart } = resources.get(dependant) ?? {}
+        // What is pending is lazy and has had no use: nothing of it is older than what it needs.
+        return restart === undefined || node?.state() === "pending"
           ? Effect.void
           : Effect.andThen(
             Effect.logInfo(`${dependant}: restarting, since it needs ${id}`),
@@ -171,9 +172,10 @@ export const make = Effect.fnUntraced(function*(
 
   const supervise = (self: Supervised, restart: Effect.Effect<void, ResourceError>) =>
     Effect.gen(function*() {
-      for (let wait = coolDown;; wait = Math.min(wait * 2, maxCoolDown)) {
+      let wait = coolDown
+      for (;;) {
         yield* Effect.sleep(wait)
-        // It came back by itself, or is being stopped.
+        // It came back by itself, is well after a restart, or is being stopped.
         if (self.node.state() !== "down") return
         const history = histories.get(self.id) ?? []
         if (!mayRestart(history, yield* now, limits)) {
@@ -184,9 +186,13 @@ export const make = Effect.fnUntraced(function*(
           return yield* Effect.logError(`${self.id}: ${detail}`)
         }
         const exit = yield* Effect.exit(restart)
+        wait = Math.min(wait * 2, maxCoolDown)
         if (Exit.isSuccess(exit)) {
           histories.set(self.id, [...history, yield* now].slice(-limits.maxRestarts))
-          return yield* restartDependants(self.id)
+          yield* restartDependants(self.id)
+          // A report that it went down meanwhile found this supervision under way and started none.
+          if (self.node.state() !== "down") return
+          wait = coolDown
         }
       }
     })

@@ -99,6 +99,38 @@ export const suite = (name: string, driver: string, open: Open): void => {
     )
 
     test(
+      "may be empty, hold only comments or quotes of any kind, end in a comment, and begin with a byte order mark",
+      Effect.gen(function*() {
+        const folder = yield* folderWith({
+          "0001_empty.sql": "",
+          "0002_comments.sql": "-- nothing\n/* to /* be */ done */\n;;",
+          "0003_quotes.sql": "CREATE TABLE boats (name text); INSERT INTO boats VALUES ($do_0$a $$ b $file$ c$do_0$);",
+          "0004_mark.sql": "\uFEFFINSERT INTO boats VALUES ('marked') -- the end"
+        })
+        assert.strictEqual((yield* run(folder)).length, 4)
+        assert.deepStrictEqual(yield* query("SELECT name FROM boats ORDER BY 1"), [
+          { name: "a $$ b $file$ c" },
+          { name: "marked" }
+        ])
+      })
+    )
+
+    test(
+      "may set the search path and the role, as the output of pg_dump does: neither outlives its migration",
+      Effect.gen(function*() {
+        const folder = yield* folderWith({
+          "0001_dump.sql":
+            "SELECT pg_catalog.set_config('search_path', '', false);\nCREATE TABLE public.boats (name text);",
+          "0002_role.sql": "SET ROLE pg_read_all_data; SET search_path TO pg_catalog;",
+          "0003_more.sql": "INSERT INTO boats VALUES (current_user = session_user)"
+        })
+        yield* run(folder)
+        assert.deepStrictEqual(yield* query("SELECT name FROM boats"), [{ name: "true" }])
+        assert.deepStrictEqual((yield* run(folder)).length, 3)
+      })
+    )
+
+    test(
       "that were changed after they had been applied are a Conflict that names the file",
       Effect.gen(function*() {
         yield* run(yield* folderWith(two))

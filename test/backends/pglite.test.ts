@@ -38,20 +38,42 @@ describe("PGlite's directory", () => {
       assert.include(error.message, `${data} is in use by process ${process.ppid}`)
     }))
 
-  it.live("that a killed process left half made is made anew", () =>
+  it.live("is one directory by whatever links one comes to it", () =>
     Effect.gen(function*() {
-      const half = path.join(folder, "half")
-      fs.cpSync(data, half, { recursive: true })
-      fs.rmSync(path.join(half, "global"), { recursive: true })
-      fs.rmSync(path.join(half, "base"), { recursive: true })
-      fs.writeFileSync(`${half}.unfinished`, "")
-      const rows = yield* Effect.provide(
-        Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS n`),
-        Layer.provide(PgliteDatabase.layerWith({ data_dir: half }), Status.layer)
-      )
-      assert.deepStrictEqual(rows, [{ n: 1 }])
-      assert.isFalse(fs.existsSync(`${half}.unfinished`))
-    }), 300_000)
+      fs.symlinkSync(data, path.join(folder, "alias"))
+      fs.symlinkSync(path.dirname(data), path.join(folder, "above"))
+      fs.writeFileSync(`${data}.lock`, JSON.stringify({ ...DirLock.self(), pid: process.ppid, started: "" }))
+      for (const alias of ["alias", "above/data"]) {
+        const other = path.join(folder, alias)
+        const error = yield* startError(PgliteDatabase.layerWith({ data_dir: other, retry_attempts: 0 }))
+        assert.strictEqual(error.reason, "Conflict")
+        assert.include(error.message, `${other} is in use by process ${process.ppid}`)
+      }
+      fs.rmSync(`${data}.lock`)
+    }))
+
+  it.live(
+    "that a killed process left half made is made anew, in the same folder, which may be a disk of its own",
+    () =>
+      Effect.gen(function*() {
+        const half = path.join(folder, "half")
+        fs.cpSync(data, half, { recursive: true })
+        fs.rmSync(path.join(half, "global"), { recursive: true })
+        fs.rmSync(path.join(half, "base"), { recursive: true })
+        fs.writeFileSync(`${half}.unfinished`, "")
+        const opened = fs.openSync(half, "r")
+        const rows = yield* Effect.provide(
+          Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS n`),
+          Layer.provide(PgliteDatabase.layerWith({ data_dir: half }), Status.layer)
+        )
+        assert.deepStrictEqual(rows, [{ n: 1 }])
+        assert.isFalse(fs.existsSync(`${half}.unfinished`))
+        // A folder that was removed has no links any more.
+        assert.isAbove(fs.fstatSync(opened).nlink, 0)
+        fs.closeSync(opened)
+      }),
+    300_000
+  )
 
   it.live("that cannot be made is told with the option and what to do", () =>
     Effect.gen(function*() {

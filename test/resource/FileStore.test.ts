@@ -91,6 +91,63 @@ describe("FileStore", () => {
       assert.deepStrictEqual((yield* files.list("")).map((e) => e.path), ["cache", "logs", "uploads"])
     }))
 
+  inFolder("below a file there is nothing, as in a directory that is not there", ({ files }) =>
+    Effect.gen(function*() {
+      yield* files.write("f", "x")
+      for (const path of ["f/below", "f/far/below", "no/where"]) {
+        assert.isFalse(yield* files.exists(path), path)
+        yield* files.delete(path)
+      }
+      assert.strictEqual(yield* reasonOf(files.write("f/below", "x")), "AlreadyExists")
+      assert.strictEqual(yield* files.readString("f"), "x")
+    }))
+
+  inFolder("a name may have as many bytes as the disk allows, in any script", ({ files }) =>
+    Effect.gen(function*() {
+      for (const name of ["n".repeat(255), "字".repeat(85), "🚢".repeat(63)]) {
+        yield* files.write(name, "x")
+        assert.strictEqual(yield* files.readString(name), "x")
+      }
+    }))
+
+  inFolder("the base itself is no file: nothing is written beside it", ({ base, files, fs }) =>
+    Effect.gen(function*() {
+      const before = (yield* fs.stat(`${base}/..`)).mtime
+      for (const path of ["", ".", "./", "./."]) {
+        assert.strictEqual(yield* reasonOf(files.write(path, "x")), "PathRefused", path)
+      }
+      assert.deepStrictEqual((yield* fs.stat(`${base}/..`)).mtime, before)
+    }))
+
+  inFolder(
+    "shows neither what is being written nor its own probes, in a listing or to a watcher",
+    ({ files }) =>
+      Effect.gen(function*() {
+        const seen = new Set<string>()
+        const watching = yield* Effect.forkChild(
+          Stream.runForEachWhile(files.watch("logs"), (change) =>
+            Effect.sync(() => {
+              seen.add(change.path)
+              return change.path !== "logs/end"
+            }))
+        )
+        // A watch has no moment at which it is known to be set: write until it has seen enough.
+        const writing = yield* Effect.forkChild(
+          Effect.forever(Effect.andThen(files.write("logs/x", "y"), Effect.sleep("10 millis")))
+        )
+        const listed = new Set<string>()
+        while (!seen.has("logs/x") || listed.size === 0) {
+          for (const entry of yield* files.list("logs")) listed.add(entry.path)
+          yield* Effect.sleep("1 millis")
+        }
+        yield* files.write("logs/end", "")
+        yield* Effect.timeout(Fiber.join(watching), "20 seconds")
+        yield* Fiber.interrupt(writing)
+        assert.deepStrictEqual([...listed].filter((path) => path !== "logs/x"), [])
+        assert.deepStrictEqual([...seen].sort(), ["logs/end", "logs/x"])
+      })
+  )
+
   inFolder("deletes files, and directories only when told", ({ files }) =>
     Effect.gen(function*() {
       yield* files.write("d/f", "x")

@@ -551,6 +551,41 @@ describe("Settings", () => {
         withFile({ payments: { endpoint: "https://pay", limits: { daily: 10 }, api_token: "own-t0ken" } })
       ))
 
+    it.effect("a secret in a list, a record or an option of theirs is hidden and registered as any other", () =>
+      Effect.gen(function*() {
+        const secret = Schema.RedactedFromValue(Schema.String)
+        const keys = Settings.section(
+          "keys",
+          Schema.Struct({
+            list: Schema.Array(secret),
+            record: Schema.Record(Schema.String, secret),
+            deep: Schema.Array(Schema.Struct({ name: Schema.String, key: secret })),
+            passwords: Schema.Array(Schema.String)
+          })
+        )
+        const settings = yield* Settings.decode(
+          {
+            keys: {
+              record: { a: "rec0rd-key" },
+              deep: [{ name: "shown", key: "deep-k3y" }],
+              passwords: ["by-n4me-only"]
+            }
+          },
+          { sections: [keys], environment: { KEYS_LIST: "l1st-key,l2st-key" } }
+        )
+        const rows = Settings.effective(settings).filter(({ path }) => path.startsWith("keys."))
+        assert.deepStrictEqual(Object.fromEntries(rows.map(({ path, value }) => [path, value])), {
+          "keys.list": ["<redacted>", "<redacted>"],
+          "keys.record": { a: "<redacted>" },
+          "keys.deep": [{ name: "shown", key: "<redacted>" }],
+          "keys.passwords": "<redacted>"
+        })
+        assert.strictEqual(
+          Redaction.text("a l1st-key b l2st-key c rec0rd-key d deep-k3y e by-n4me-only"),
+          "a <redacted> b <redacted> c <redacted> d <redacted> e <redacted>"
+        )
+      }))
+
     it.effect("report missing and wrong options, and what their checks say, with all others", () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(Settings.decode(

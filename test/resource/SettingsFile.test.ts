@@ -121,6 +121,18 @@ describe("Settings.layerFile", () => {
       "app.yaml (file app.yaml): expected valid YAML, got an alias without its anchor at line 2, column 13"
     ],
     [
+      "YAML with a tag that makes a set of a group",
+      "app.yaml",
+      "cache: !!set {host, hunter2}\n",
+      "app.yaml (file app.yaml): expected valid YAML, got a tag that settings do not know at line 1, column 8"
+    ],
+    [
+      "YAML with a tag of another program",
+      "app.yaml",
+      "cache:\n  password: !vault hunter2\n",
+      "app.yaml (file app.yaml): expected valid YAML, got a tag that settings do not know at line 2, column 13"
+    ],
+    [
       "JSON with a missing comma",
       "app.json",
       "{\n  \"a\": \"hunter2\"\n  \"b\": 1\n}",
@@ -156,6 +168,35 @@ describe("Settings.layerFile", () => {
       assert.deepStrictEqual(lines, [
         "app.yaml (file app.yaml): expected valid YAML, got aliases that would fill the memory"
       ])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("takes 1,000 aliases, and refuses more: each costs the parser a walk", () =>
+    Effect.gen(function*() {
+      const anchors = (n: number) =>
+        [
+          `x-a: [${Array.from({ length: n }, (_, i) => `&a${i} ${i}`)}]`,
+          `x-b: [${Array.from({ length: n }, (_, i) => `*a${i}`)}]`
+        ].join("\n")
+      assert.strictEqual((yield* load("app.yaml", anchors(1_000))).cache.port, 6379)
+      const { lines } = yield* refused("app.yaml", anchors(1_001))
+      assert.deepStrictEqual(lines, [
+        "app.yaml (file app.yaml): expected valid YAML, got aliases that would fill the memory"
+      ])
+    }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.effect("refuses what is far too large before it reads it, and looks at the name first", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      for (
+        const [name, actual] of [["app.yaml", "a file of 1073741824 bytes"], ["app.img", "another ending"]] as const
+      ) {
+        yield* fs.writeFileString(`${folder}/${name}`, "")
+        // A file with a hole: it takes no room on the disk.
+        yield* fs.truncate(`${folder}/${name}`, 1_073_741_824)
+        const error = yield* Effect.flip(Effect.provide(Settings.load, Settings.layerFile(`${folder}/${name}`)))
+        assert.strictEqual(error.issues[0]?.actual, actual)
+      }
     }).pipe(Effect.provide(NodeServices.layer)))
 
   it.effect("refuses a folder and a huge file", () =>

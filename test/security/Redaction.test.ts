@@ -30,6 +30,11 @@ const hidden: ReadonlyArray<readonly [title: string, text: string, redacted: str
   ["JSON inside JSON", "{\"a\":\"{\\\"token\\\":\\\"x y\\\"}\"}", "{\"a\":\"{\\\"token\\\":\\\"<redacted>\\\"}\"}"],
   ["inspect", "{ client_secret: 'a b', x: 1 }", "{ client_secret: '<redacted>', x: 1 }"],
   ["a list", "tokens: 3, api_key: ['a', 'b'], x", "tokens: 3, api_key: [<redacted>], x"],
+  [
+    "names in the plural",
+    "{\"passwords\":[\"a\",\"b\"]} secrets={a}",
+    "{\"passwords\":[<redacted>]} secrets={<redacted>}"
+  ],
   ["a connection string", "Server=x;Password=hunter2;Port=1", "Server=x;Password=<redacted>;Port=1"],
   ["a command line", "psql --password hunter2 -h x", "psql --password <redacted> -h x"],
   ["SQL", "ALTER USER app PASSWORD 'hunter2' VALID", "ALTER USER app PASSWORD '<redacted>' VALID"],
@@ -168,6 +173,23 @@ describe("Redaction", () => {
       Redaction.unregister("a%40b%2Fc")
     })
 
+    it("hides what JSON inside JSON, ASCII JSON, inspection and a URL inside a URL make of it", () => {
+      const secret = "p\"\\w/ö 1'x"
+      Redaction.register(secret)
+      const ascii = (hex: (code: number) => string) =>
+        JSON.stringify(secret).replace(/[^\x20-\x7e]/g, (c) => `\\u${hex(c.charCodeAt(0)).padStart(4, "0")}`)
+      const forms = [
+        JSON.stringify(JSON.stringify(secret)).slice(3, -3),
+        ascii((code) => code.toString(16)).slice(1, -1),
+        ascii((code) => code.toString(16).toUpperCase()).slice(1, -1),
+        inspect({ secret }).slice(11, -3),
+        encodeURI(secret),
+        encodeURIComponent(encodeURIComponent(secret))
+      ]
+      for (const form of forms) assert.strictEqual(Redaction.text(`<${form}>`), "<<redacted>>", form)
+      Redaction.unregister(secret)
+    })
+
     it("ignores values of fewer than 4 characters, which would garble every message", () => {
       Redaction.register("abc")
       assert.strictEqual(Redaction.text("abc"), "abc")
@@ -273,6 +295,13 @@ describe("Redaction", () => {
           url: "redis://<redacted>@h"
         }
       )
+    })
+
+    it("copies a date without what someone hung on it", () => {
+      const date = Object.assign(new Date(0), { note: "hunter2-note" })
+      const copy = Redaction.value(date)
+      assert.deepStrictEqual(copy, new Date(0))
+      assert.notInclude(inspect(copy, { showHidden: true }), "hunter2-note")
     })
 
     it("survives cycles, getters that throw, hostile proxies and keys", () => {

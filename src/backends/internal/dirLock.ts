@@ -39,8 +39,10 @@ const tryLink = (file: string): string => {
 /** When a process started, empty where the system does not tell (other than Linux) or when it does not run. */
 const startOf = (pid: number): string => {
   const stat = tryRead(`/proc/${pid}/stat`)
-  // The name in parentheses can hold anything; the start is the 20th field after it.
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? ""
+  // The name in parentheses can hold anything; the start is the 20th field after it, the first one the state.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+  // A zombie has ended, although its number is still taken.
+  return fields[0] === "Z" || fields[0] === "X" ? "" : fields[19] ?? ""
 }
 
 export const self = (): Holder => ({
@@ -102,15 +104,18 @@ const create = (file: string, content: string): boolean => {
   }
 }
 
-/** Removes the lock of a holder that is gone. Two that try at once are kept apart by a file of their own. */
-const takeAway = (file: string, content: string, now: number): void => {
+/**
+ * Removes the lock of a holder that is gone. Two that try at once are kept apart by a file of their own. A lock that
+ * was written or renewed since it was judged stays.
+ */
+const takeAway = (file: string, content: string, age: number, now: number): void => {
   const guard = `${file}.takeover`
   if (!create(guard, "")) {
     if (ageOf(guard, now) > staleAfter) fs.rmSync(guard, { force: true })
     return
   }
   try {
-    if (tryRead(file) === content) fs.rmSync(file, { force: true })
+    if (tryRead(file) === content && ageOf(file, now) === age) fs.rmSync(file, { force: true })
   } finally {
     fs.rmSync(guard, { force: true })
   }
@@ -127,7 +132,7 @@ export const acquire = (file: string, now: number): Outcome => {
     const age = ageOf(key, now)
     // A file that is not complete is being written, or its writer crashed.
     const gone = holder === undefined ? age > staleAfter : isGone(holder, me, age, own.has(key))
-    if (gone) takeAway(key, found, now)
+    if (gone) takeAway(key, found, age, now)
     if (!gone || !create(key, content)) return { locked: false, holder, seen: holder?.place === me.place }
   }
   own.add(key)

@@ -65,9 +65,10 @@ const readFolder = (folder: string): Effect.Effect<ReadonlyArray<LoadedFile>, Ex
         return [
           fs.readFile(at, "utf8").then((text): LoadedFile => {
             // A checkout with other line endings is the same migration.
-            const content = text.replace(/\r\n/g, "\n")
-            const checksum = createHash("sha256").update(content).digest("hex")
-            return { ...parsed, file, content, checksum, absolute: at }
+            const same = text.replace(/\r\n/g, "\n")
+            const checksum = createHash("sha256").update(same).digest("hex")
+            // Editors on Windows put a byte order mark first, which SQL does not know.
+            return { ...parsed, file, content: same.replace(/^\uFEFF/, ""), checksum, absolute: at }
           })
         ]
       }))
@@ -228,6 +229,13 @@ const originOf = (error: unknown): { readonly internalQuery?: string; readonly i
   return {}
 }
 
+const sessionOf = (sql: SqlClient.SqlClient) =>
+  Effect.map(
+    sql<{ readonly role: string; readonly path: string }>`
+      SELECT current_setting('role') AS role, current_setting('search_path') AS path`,
+    ([row]) => row ?? { role: "none", path: "" }
+  )
+
 const runOne = (sql: SqlClient.SqlClient, file: LoadedFile) =>
   Effect.gen(function*() {
     yield* Effect.logInfo(`database: running migration ${file.file}`)
@@ -239,7 +247,11 @@ const runOne = (sql: SqlClient.SqlClient, file: LoadedFile) =>
     yield* sql.withTransaction(Effect.gen(function*() {
       // The phase has a time-out of its own; a long migration is no runaway statement.
       yield* sql`SET LOCAL statement_timeout = 0`
+      const own = yield* sessionOf(sql)
       yield* work
+      // The output of pg_dump empties the search path: the row below, and what comes after, would find no table.
+      yield* sql`SELECT pg_catalog.set_config('role', ${own.role}, false),
+        pg_catalog.set_config('search_path', ${own.path}, false)`
       const millis = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
       yield* sql`INSERT INTO ${sql(table)} ${
         sql.insert({ id: file.id, name: file.name, file: file.file, checksum: file.checksum, duration_ms: millis })

@@ -30,10 +30,20 @@ export interface Disk {
   readonly watch: (path: string) => Stream.Stream<Change, PlatformError | Escape>
 }
 
-const isNotFound = (error: PlatformError | Escape) => error._tag === "PlatformError" && error.reason._tag === "NotFound"
+/** Below a file there is nothing either. */
+const isNotFound = (error: PlatformError) =>
+  error.reason._tag === "NotFound" ||
+  (error.reason.cause as { readonly code?: unknown } | undefined)?.code === "ENOTDIR"
 
 const orUndefined = <A>(effect: Effect.Effect<A, PlatformError>): Effect.Effect<A | undefined, PlatformError> =>
   Effect.catch(effect, (error) => isNotFound(error) ? Effect.succeed(undefined) : Effect.fail(error))
+
+/** What a store puts into its folders for a moment, and leaves there when the process is killed. */
+const isOwn = (name: string): boolean => name.startsWith(probeName) || temporaryName.test(name)
+
+export const probeName = ".seaworthy-probe-"
+
+const temporaryName = /^\..*\.seaworthy-tmp$/s
 
 const escapes = new Escape({ why: "a symbolic link leads out of the base" })
 
@@ -97,7 +107,8 @@ export const open = (
           const target = yield* locate(relative)
           const directory = path.dirname(target)
           yield* makeAll(directory)
-          const temporary = path.join(directory, `.${path.basename(target).slice(0, 100)}.${salt}.tmp`)
+          // A name has at most 255 bytes on most disks, of which a character takes up to three.
+          const temporary = path.join(directory, `.${path.basename(target).slice(0, 60)}.${salt}.seaworthy-tmp`)
           yield* Effect.scoped(Effect.gen(function*() {
             const file = yield* fs.open(temporary, { flag: "wx", mode, noFollow: true })
             yield* file.writeAll(content)
@@ -119,6 +130,7 @@ export const open = (
           const entries = yield* fs.readDirectoryEntries(real)
           const prefix = relative === "" ? "" : `${relative}/`
           return entries
+            .filter((entry) => !isOwn(entry.name))
             .map((entry): Entry => ({
               path: prefix + entry.name,
               type: entry.type === "File" ? "file" : entry.type === "Directory" ? "directory" : "other"
@@ -131,18 +143,22 @@ export const open = (
           const parent = yield* locate(path.dirname(relative) === "." ? "" : path.dirname(relative))
           // The entry itself, not what a link points to.
           const target = path.join(parent, path.basename(relative))
+          if ((yield* orUndefined(fs.lstat(target))) === undefined) return
           yield* fs.remove(target, { recursive, force: true })
           yield* syncDirectory(parent)
         }),
       watch: (relative) =>
         Stream.unwrap(Effect.map(locate(relative), (real) =>
-          Stream.map(fs.watch(real), (event): Change => {
-            const absolute = path.isAbsolute(event.path) ? event.path : path.join(real, event.path)
-            return {
-              type: event._tag === "Create" ? "created" : event._tag === "Update" ? "updated" : "removed",
-              path: relativeTo(absolute)
-            }
-          })))
+          fs.watch(real).pipe(
+            Stream.filter((event) => !isOwn(path.basename(event.path))),
+            Stream.map((event): Change => {
+              const absolute = path.isAbsolute(event.path) ? event.path : path.join(real, event.path)
+              return {
+                type: event._tag === "Create" ? "created" : event._tag === "Update" ? "updated" : "removed",
+                path: relativeTo(absolute)
+              }
+            })
+          )))
     }
     return disk
   })

@@ -22,13 +22,17 @@ export const make = <Connection>(connection: Connection, scope: Scope.Closeable)
   idle: undefined
 })
 
-/** Runs `f` with the connection and counts it as in use, whatever way `f` ends. */
-export const borrow = <Connection, A, E, R>(
-  self: Generation<Connection>,
-  f: (connection: Connection) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  // The count is a reservation: outside the mask an interruption between the two steps would leak it.
-  Effect.uninterruptibleMask((restore) => {
+/** Runs `f` with the living connection and counts it as in use, whatever way `f` ends; `absent` when there is none. */
+export const borrow = <Connection, A, E, R, E2, R2>(
+  current: () => Generation<Connection> | undefined,
+  f: (connection: Connection) => Effect.Effect<A, E, R>,
+  absent: Effect.Effect<A, E2, R2>
+): Effect.Effect<A, E | E2, R | R2> =>
+  // The count is a reservation: outside the mask an interruption between the two steps would leak it. Looking and
+  // counting are one step: between two, the connection could be released.
+  Effect.uninterruptibleMask((restore): Effect.Effect<A, E | E2, R | R2> => {
+    const self = current()
+    if (self === undefined) return restore(absent)
     self.borrowers++
     return Effect.onExitPrimitive(restore(Effect.suspend(() => f(self.connection))), () => {
       giveBack(self)
@@ -36,12 +40,19 @@ export const borrow = <Connection, A, E, R>(
     }, true)
   })
 
-/** Counts the connection as in use until the scope closes. */
-export const lease = <Connection>(self: Generation<Connection>): Effect.Effect<Connection, never, Scope.Scope> =>
-  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
-    self.borrowers++
-    return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => giveBack(self))), self.connection)
-  }))
+/** Counts the living connection as in use until the scope closes; `absent` when there is none. */
+export const lease = <Connection, E, R>(
+  current: () => Generation<Connection> | undefined,
+  absent: Effect.Effect<Connection, E, R>
+): Effect.Effect<Connection, E, R | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.scope, (scope): Effect.Effect<Connection, E, R> => {
+      const self = current()
+      if (self === undefined) return restore(absent)
+      self.borrowers++
+      return Effect.as(Scope.addFinalizer(scope, Effect.sync(() => giveBack(self))), self.connection)
+    })
+  )
 
 const giveBack = <Connection>(self: Generation<Connection>): void => {
   self.borrowers--

@@ -9,6 +9,7 @@ import type { Snapshot, Status, StatusNode } from "../../observability/Status.ts
 import type { MonitorOptions } from "../ManagedResource.ts"
 import type { ResourceError } from "../ResourceError.ts"
 import { bounded } from "./bounded.ts"
+import type { Generation } from "./generation.ts"
 import { type Check, step, type Watch } from "./resourceState.ts"
 
 /** Which of the wanted resources are not usable now. */
@@ -49,7 +50,7 @@ export interface LoopOptions<Connection, E, R> {
   readonly status: Status["Service"]
   readonly wants: ReadonlyArray<string>
   readonly options: MonitorOptions
-  readonly current: () => Connection | undefined
+  readonly current: () => Generation<Connection> | undefined
   readonly check: (connection: Connection) => Effect.Effect<unknown, E, R>
   readonly explain: (cause: Cause.Cause<E>) => ResourceError
   readonly onDown: Effect.Effect<void>
@@ -65,19 +66,21 @@ export const loop = <Connection, E, R>(self: LoopOptions<Connection, E, R>): Eff
     slow: Duration.toMillis(Duration.fromInputUnsafe(self.options.slow ?? "1 second"))
   }
   let watch: Watch = { state: "ready", failures: 0, successes: 0 }
-  // A check that ignores interruption may outlive its time-out; no second one is started beside it.
-  let busy = false
+  // A check that ignores interruption may outlive its time-out; no second one of the same connection is started beside it.
+  let busy: Generation<Connection> | undefined
 
-  const checkOnce = (connection: Connection): Effect.Effect<{ check: Check; why: string | undefined }, never, R> =>
+  const checkOnce = (
+    generation: Generation<Connection>
+  ): Effect.Effect<{ check: Check; why: string | undefined }, never, R> =>
     Effect.gen(function*() {
-      if (busy) return { check: { ok: false }, why: "the last check still hangs" } as const
-      busy = true
+      if (busy === generation) return { check: { ok: false }, why: "the last check still hangs" } as const
+      busy = generation
       const clock = yield* Clock.Clock
       const start = clock.monotonicTimeNanosUnsafe()
       const ended = yield* bounded(
-        Effect.onExit(Effect.exit(self.check(connection)), () =>
+        Effect.onExit(Effect.exit(self.check(generation.connection)), () =>
           Effect.sync(() => {
-            busy = false
+            if (busy === generation) busy = undefined
           })),
         timeout
       )
@@ -94,17 +97,17 @@ export const loop = <Connection, E, R>(self: LoopOptions<Connection, E, R>): Eff
     })
 
   const tick = Effect.gen(function*() {
-    const connection = self.current()
-    if (connection === undefined) return
-    const { check, why } = yield* checkOnce(connection)
+    const generation = self.current()
+    if (generation === undefined) return
+    const { check, why } = yield* checkOnce(generation)
+    const absent = yield* absentWants(self.status, self.wants)
     // Restarted or stopped meanwhile: this result belongs to an earlier connection and changes nothing.
-    if (self.current() !== connection) return
+    if (self.current() !== generation) return
     if (check.ok) yield* node.heartbeat
     const state = node.state()
     if (state === "ready" || state === "degraded" || state === "down") {
       watch = { ...watch, state, failures: state === "ready" ? 0 : watch.failures }
     }
-    const absent = yield* absentWants(self.status, self.wants)
     const before = watch.state
     watch = step(watch, check, thresholds, absent.length === 0 ? "ready" : "degraded")
     const detail = why ?? (absent.length > 0 ? `wanted and absent: ${absent.join(", ")}` : undefined)

@@ -77,10 +77,17 @@ export const make = <Settings, Connection, E, R>(
         "Give the definition a `service`, or drop `lazy`."
       ))
     }
-    const node = yield* status.register({ id, kind: definition.kind ?? "resource", needs, wants, after, keep: true })
-      .pipe(
-        Effect.mapError((error) => invalid("Conflict", error.message, "Give each resource an id of its own."))
-      )
+    const node = yield* status.register({
+      id,
+      kind: definition.kind ?? "resource",
+      needs,
+      wants,
+      after,
+      keep: true,
+      counters: definition.counters
+    }).pipe(
+      Effect.mapError((error) => invalid("Conflict", error.message, "Give each resource an id of its own."))
+    )
     const cell: Cell<Settings, Connection> = {
       id,
       node,
@@ -185,23 +192,36 @@ export const make = <Settings, Connection, E, R>(
       return done
     }
 
-    /** Starts under `turn`; everyone who waits for this start learns how it ended. */
-    const start = (done: Deferred.Deferred<void, ResourceError>, onFailure: "failed" | "down") =>
+    const settle = (done: Deferred.Deferred<void, ResourceError>, exit: Exit.Exit<void, ResourceError>) => {
+      if (cell.starting === done) cell.starting = undefined
+      if (cell.current !== undefined) Deferred.doneUnsafe(done, Exit.void)
+      else if (Exit.isFailure(exit) && Exit.hasInterrupts(exit)) {
+        Deferred.doneUnsafe(done, Exit.fail(notUsable(cell, "its start was interrupted")))
+      } else Deferred.doneUnsafe(done, exit)
+    }
+
+    const onDown = Option.isSome(supervisor) && restartable ? supervisor.value.down(id) : Effect.void
+
+    /**
+     * Starts under `turn`; everyone who waits for this start learns how it ended. Its caller has announced it and is
+     * uninterruptible, so that whatever was announced also ends.
+     */
+    const start = (
+      done: Deferred.Deferred<void, ResourceError>,
+      onFailure: "failed" | "down",
+      restore: <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) => Effect.Effect<A, E2, R2>
+    ) =>
       // A stop does not wait for a start under way: it ends it.
-      Effect.raceFirst(inContext(begin), Deferred.await(stopping)).pipe(
+      restore(Effect.raceFirst(inContext(begin), Deferred.await(stopping))).pipe(
         Effect.tapError((error) => node.set(onFailure, { error: error.message, detail: error.detail })),
-        Effect.onInterrupt(() => node.set(onFailure, { detail: "start interrupted" })),
-        Effect.onExit((exit) =>
-          Effect.sync(() => {
-            if (cell.starting === done) cell.starting = undefined
-            Deferred.doneUnsafe(
-              done,
-              Exit.isFailure(exit) && Exit.hasInterrupts(exit)
-                ? Exit.fail(notUsable(cell, "its start was interrupted"))
-                : exit
-            )
-          })
-        )
+        Effect.onInterrupt(() =>
+          cell.current === undefined ? node.set(onFailure, { detail: "start interrupted" }) : Effect.void
+        ),
+        Effect.onExit((exit) => {
+          settle(done, exit)
+          // The monitor has no connection to find it down with.
+          return onFailure === "down" && cell.current === undefined ? onDown : Effect.void
+        })
       )
 
     const monitor = Effect.suspend(() => {
@@ -215,7 +235,7 @@ export const make = <Settings, Connection, E, R>(
           status,
           wants,
           options,
-          current: () => cell.current?.connection,
+          current: () => cell.current,
           check: (connection: Connection) =>
             (definition.check ?? definition.verify)(connection, cell.settings as Settings),
           explain: (cause: Cause.Cause<E>) =>
@@ -224,7 +244,7 @@ export const make = <Settings, Connection, E, R>(
               cause,
               (error) => (definition.explain ?? explainUnknown)(error, "monitor")
             ),
-          onDown: Option.isSome(supervisor) && restartable ? supervisor.value.down(id) : Effect.void
+          onDown
         })),
         scope
       )
@@ -268,25 +288,28 @@ export const make = <Settings, Connection, E, R>(
       yield* node.set("stopped", { health: "unknown", detail: problem, error: problem })
     })
 
-    const restart = turn.withPermit(Effect.suspend(() => {
+    const restart = turn.withPermit(Effect.uninterruptibleMask((restore) => {
       if (cell.stopped) return Effect.fail(notUsable(cell, "it is stopped"))
       const done = announce()
       return Effect.logWarning(`${id}: restarting`).pipe(
-        Effect.andThen(Effect.uninterruptible(releaseCurrent)),
+        Effect.andThen(releaseCurrent),
         Effect.tap((problem) => problem === undefined ? Effect.void : Effect.logError(`${id}: ${problem}`)),
-        Effect.andThen(start(done, "down"))
+        Effect.andThen(start(done, "down", restore)),
+        // A lazy resource may have had no first use yet.
+        Effect.andThen(monitor)
       )
     }))
 
     /** A lazy start belongs to the resource, not to the user who happened to come first and may leave. */
-    const startLazily = Effect.suspend(() => {
+    const startLazily = Effect.uninterruptibleMask((restore) => {
       const done = announce()
-      const begun = turn.withPermit(Effect.suspend(() =>
+      const begun = turn.withPermit(Effect.uninterruptibleMask((restoreBegun) =>
         cell.stopped
-          ? Deferred.fail(done, notUsable(cell, "it is stopped"))
-          : Effect.tap(start(done, "failed"), () => monitor)
-      ))
-      return Effect.andThen(Effect.forkIn(begun, scope), Deferred.await(done))
+          ? Effect.fail(notUsable(cell, "it is stopped"))
+          : Effect.andThen(start(done, "failed", restoreBegun), monitor)
+      )).pipe(Effect.onExit((exit) => Effect.sync(() => settle(done, exit))))
+      // At once: a fiber that is interrupted before its first step would never settle what is announced.
+      return Effect.andThen(Effect.forkIn(begun, scope, { startImmediately: true }), restore(Deferred.await(done)))
     })
 
     /** The way for users while there is no connection: wait for the start under way, or begin one. */
@@ -317,14 +340,12 @@ export const make = <Settings, Connection, E, R>(
       cell.current !== undefined ? Effect.succeed(cell.current.connection) : Effect.andThen(absent, connection)
     )
     const lease: Effect.Effect<Connection, ResourceError, Scope.Scope> = Effect.suspend(() =>
-      cell.current !== undefined ? Generation.lease(cell.current) : Effect.andThen(absent, lease)
+      Generation.lease(() => cell.current, Effect.andThen(absent, lease))
     )
     const use = <A, E2, R2>(
       f: (connection: Connection) => Effect.Effect<A, E2, R2>
     ): Effect.Effect<A, E2 | ResourceError, R2> =>
-      Effect.suspend((): Effect.Effect<A, E2 | ResourceError, R2> =>
-        cell.current !== undefined ? Generation.borrow(cell.current, f) : Effect.andThen(absent, use(f))
-      )
+      Generation.borrow(() => cell.current, f, Effect.suspend(() => Effect.andThen(absent, use(f))))
 
     yield* Scope.addFinalizer(
       scope,
@@ -340,7 +361,7 @@ export const make = <Settings, Connection, E, R>(
       )
       yield* node.set("pending", { detail: "starts on first use" })
     } else {
-      yield* turn.withPermit(start(announce(), "failed"))
+      yield* turn.withPermit(Effect.uninterruptibleMask((restore) => start(announce(), "failed", restore)))
       yield* monitor
     }
     const handle: Handle<Connection> = { id, connection, use, lease, restart, node }

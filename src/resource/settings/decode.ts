@@ -11,7 +11,7 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import * as Redaction from "../../security/Redaction.ts"
 import { describeName, describeShape, makeIssue, type SettingsIssue } from "./error.ts"
 import { splitItems } from "./option.ts"
-import { registerSecret } from "./secrets.ts"
+import { holdsSecret, registerSecret } from "./secrets.ts"
 import { type AnySection, decodeAbsent, encodeLeaf, type Leaf, leavesOf } from "./section.ts"
 import { nearest } from "./suggest.ts"
 
@@ -181,6 +181,8 @@ const shown = (leaf: Leaf, value: unknown): unknown =>
     ? null
     : leaf.facts.isSecret === true || Redacted.isRedacted(value)
     ? "<redacted>"
+    : holdsSecret(value)
+    ? Redaction.value(value)
     : Redaction.value(encodeLeaf(leaf, value))
 
 /** Decodes what was given over the defaults. */

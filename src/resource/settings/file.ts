@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
 import { isRecord } from "./decode.ts"
 import { describeShape, makeIssue, SettingsError } from "./error.ts"
 import { jsonErrorOffset } from "./json.ts"
@@ -17,6 +18,7 @@ export interface SettingsFile {
 }
 
 const maximumBytes = 1_048_576
+const maximumAliases = 1_000
 
 const failure = (path: string, expected: string, actual: string, hint?: string) =>
   new SettingsError({ issues: [makeIssue({ path, source: `file ${path}`, expected, actual, hint })] })
@@ -35,8 +37,11 @@ const yamlMistakes: Readonly<Record<string, string>> = {
   MISSING_CHAR: "a missing quote, bracket, brace, comma or colon",
   MULTILINE_IMPLICIT_KEY: "a missing colon, or a text that spans lines",
   MULTIPLE_DOCS: "a second document",
-  TAB_AS_INDENT: "a tab in the indentation"
+  TAB_AS_INDENT: "a tab in the indentation",
+  TAG_RESOLVE_FAILED: "a tag that settings do not know"
 }
+
+const tooManyAliases = (path: string) => failure(path, "valid YAML", "aliases that would fill the memory")
 
 const parseJson = (path: string, text: string): Effect.Effect<unknown, SettingsError> =>
   Effect.try({
@@ -57,19 +62,29 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
   })
   return yield* Effect.try({
     try: () => {
-      const document = yaml.parseDocument(text, { prettyErrors: false, merge: true })
-      const [mistake] = document.errors
+      // Tags such as `!!set` would give values that are no groups; those of other programs (`!vault`) mean something else.
+      const document = yaml.parseDocument(text, { prettyErrors: false, merge: true, resolveKnownTags: false })
+      const [mistake] = [...document.errors, ...document.warnings.filter(({ code }) => code === "TAG_RESOLVE_FAILED")]
       if (mistake !== undefined) {
         const what = yamlMistakes[mistake.code] ?? "a mistake"
         throw failure(path, "valid YAML", `${what} at ${position(text, mistake.pos[0])}`)
       }
+      // To let each alias look for its anchor costs a walk through the document each.
+      const anchors = new Set<string>()
+      let aliases = 0
+      const remember = (node: { readonly anchor?: string | undefined }) => {
+        if (node.anchor !== undefined) anchors.add(node.anchor)
+      }
       yaml.visit(document, {
         Alias: (_, node) => {
-          if (node.resolve(document) === undefined) {
+          if (!anchors.has(node.source)) {
             throw failure(path, "valid YAML", `${yamlMistakes["BAD_ALIAS"]} at ${position(text, node.range?.[0] ?? 0)}`)
           }
+          if (++aliases > maximumAliases) throw tooManyAliases(path)
         },
+        Collection: (_, node) => remember(node),
         Scalar: (_, node) => {
+          remember(node)
           // A password such as 007 or 1e3 is a number to YAML: numbers that are not written as they print stay text.
           if (typeof node.value === "number" && node.source !== undefined && String(node.value) !== node.source) {
             node.value = node.source
@@ -78,20 +93,23 @@ const parseYaml = Effect.fnUntraced(function*(path: string, text: string) {
       })
       return document.toJS({ maxAliasCount: 100 }) as unknown
     },
-    catch: (cause) =>
-      cause instanceof SettingsError ? cause : failure(path, "valid YAML", "aliases that would fill the memory")
+    catch: (cause) => cause instanceof SettingsError ? cause : tooManyAliases(path)
   })
 })
+
+const kindOf = (path: string): Effect.Effect<string, SettingsError> => {
+  const kind = /\.(json|ya?ml)$/i.exec(path)?.[1]?.toLowerCase()
+  return kind === undefined
+    ? Effect.fail(failure(path, "a name that ends in .yaml, .yml or .json", "another ending"))
+    : Effect.succeed(kind)
+}
 
 /** Parses the text of a file by the ending of its name. */
 export const parseFile = Effect.fnUntraced(function*(path: string, text: string) {
   if (text.length > maximumBytes) {
     return yield* failure(path, "a file of at most 1 MiB", `a file of ${text.length} characters`)
   }
-  const kind = /\.(json|ya?ml)$/i.exec(path)?.[1]?.toLowerCase()
-  if (kind === undefined) {
-    return yield* failure(path, "a name that ends in .yaml, .yml or .json", "another ending")
-  }
+  const kind = yield* kindOf(path)
   // Editors on Windows put a byte order mark first.
   const content = yield* (kind === "json" ? parseJson : parseYaml)(path, text.replace(/^\uFEFF/, ""))
   if (content !== null && content !== undefined && !isRecord(content)) {
@@ -109,9 +127,13 @@ const unreadable: Readonly<Record<string, readonly [actual: string, hint: string
 /** Reads and parses a file. */
 export const readFile = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
-  const text = yield* Effect.mapError(fs.readFileString(path), (error) => {
+  const refused = Effect.mapError((error: PlatformError) => {
     const [actual, hint] = unreadable[error.reason._tag] ?? ["a file that cannot be read", undefined]
     return failure(path, "a file of settings", actual, hint)
   })
-  return yield* parseFile(path, text)
+  // Before reading: what is no file of settings may be large, or a device without an end.
+  yield* kindOf(path)
+  const { size } = yield* refused(fs.stat(path))
+  if (size > 4 * maximumBytes) return yield* failure(path, "a file of at most 1 MiB", `a file of ${size} bytes`)
+  return yield* parseFile(path, yield* refused(fs.readFileString(path)))
 })

@@ -23,10 +23,29 @@ export const secretsInUrl = (text: string): ReadonlyArray<string> => {
   ]
 }
 
-/** Registers the value of a secret option, given or decoded. */
+const maximumDepth = 8
+
+/** Whatever a value holds: the items of lists and the options of groups, at any level. */
+const partsOf = (value: unknown, depth = 0): ReadonlyArray<unknown> => {
+  if (typeof value !== "object" || value === null || Redacted.isRedacted(value) || depth === maximumDepth) {
+    return [value]
+  }
+  const parts: Iterable<unknown> = Symbol.iterator in value ? value as Iterable<unknown> : Object.values(value)
+  return Array.from(parts).flatMap((part) => partsOf(part, depth + 1))
+}
+
+/** Whether a decoded option is a `Redacted` or holds one. */
+export const holdsSecret = (value: unknown): boolean => partsOf(value).some(Redacted.isRedacted)
+
+/** Registers the value of a secret option, given or decoded, and every `Redacted` that an option holds. */
 export const registerSecret = (leaf: Leaf, value: unknown): void => {
-  if (leaf.facts.isSecret !== true && !Redacted.isRedacted(value)) return
-  const plain = Redacted.isRedacted(value) ? Redacted.value(value) : value
+  for (const part of partsOf(value)) {
+    if (Redacted.isRedacted(part)) register(leaf, Redacted.value(part))
+    else if (leaf.facts.isSecret === true) register(leaf, part)
+  }
+}
+
+const register = (leaf: Leaf, plain: unknown): void => {
   if (typeof plain !== "string" && typeof plain !== "number") return
   const text = String(plain)
   const secrets = leaf.facts.isUrl === true || /^[a-z][a-z0-9+.-]{0,30}:\/\//i.test(text)

@@ -36,15 +36,29 @@ const userInfoEncoded = (text: string): string => {
   return url.password
 }
 
+const jsonEscaped = (text: string): string => JSON.stringify(text).slice(1, -1)
+
+/** As languages write JSON that keep to ASCII. */
+const asciiOnly = (json: string): ReadonlyArray<string> =>
+  [(hex: string) => hex, (hex: string) => hex.toUpperCase()].map((write) =>
+    json.replace(/[^\x20-\x7e]/g, (c) => `\\u${write(c.charCodeAt(0).toString(16).padStart(4, "0"))}`)
+  )
+
 const formsOf = (secret: string): ReadonlyArray<string> => {
   const decoded = attempt(() => decodeURIComponent(secret))
   const plain = decoded === undefined || decoded === secret ? [secret] : [secret, decoded]
   const forms = plain.flatMap((text) => [
     text,
-    JSON.stringify(text).slice(1, -1),
+    jsonEscaped(text),
+    jsonEscaped(jsonEscaped(text)),
+    ...asciiOnly(jsonEscaped(text)),
+    // As `inspect` writes it: it takes quotes that the text does not hold.
+    jsonEscaped(text).replaceAll("\\\"", "\""),
     // A lone surrogate cannot be encoded.
     ...[
       attempt(() => encodeURIComponent(text)),
+      attempt(() => encodeURIComponent(encodeURIComponent(text))),
+      attempt(() => encodeURI(text)),
       attempt(() => strictlyEncoded(text)),
       attempt(() => encodeURIComponent(text).replace(/[!'()*]/g, (c) => strictlyEncoded(c))),
       attempt(() => new URLSearchParams([["", text]]).toString().slice(1)),

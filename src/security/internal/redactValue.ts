@@ -197,7 +197,7 @@ const redactObject = (source: object, walk: Walk, depth: number): unknown => {
   if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer) return `<${source.byteLength} bytes>`
   if (source instanceof Error) return redactError(source)
   if (source instanceof URL) return redactUrl(source.href)
-  if (source instanceof Date) return source
+  if (source instanceof Date) return new Date(source.getTime())
   if (source instanceof RegExp) return redactMessage(String(source))
   if (depth >= maximumDepth) return Array.isArray(source) ? "<array>" : "<object>"
   if (walk.above.has(source)) return "<circular>"

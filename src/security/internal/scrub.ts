@@ -23,7 +23,7 @@ const value = `${quoted}|${list}|${record}|${bare}`
 const scheme = String.raw`(?:(?:bearer|basic|digest|negotiate|token|apikey)[ \t]{1,8})?`
 
 const names = [
-  "password",
+  "passwords?",
   "passwd",
   "passphrase",
   "passcode",
@@ -31,7 +31,7 @@ const names = [
   "(?:require|auth_?|user)pass",
   "masterauth",
   "pwd",
-  "secret",
+  "secrets?",
   "secret[_-]?(?:access[_-]?)?key",
   "token",
   "api[_-]?key",

@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { acquire, isGone, self, staleAfter } from "../../../src/backends/internal/dirLock.ts"
+import { eventually } from "../../support/Live.ts"
 
 // The file system's clock is the machine's, and so is this one.
 const now = () => performance.timeOrigin + performance.now()
@@ -97,6 +100,28 @@ describe("The lock of a directory", () => {
       assert.isTrue(fs.existsSync(file))
     })
   )
+
+  it.live("is taken over from a process that was killed and whose parent has not asked how it ended", () =>
+    Effect.gen(function*() {
+      // As under a container's first process that is no init: the number stays taken, but nobody runs there.
+      const parent = yield* Effect.acquireRelease(
+        Effect.sync(() => spawn("sh", ["-c", "sleep 60 & echo $!; exec sleep 60"])),
+        (parent) => Effect.sync(() => parent.kill("SIGKILL"))
+      )
+      const pid = yield* Effect.callback<number>((resume) => {
+        parent.stdout.once("data", (data) => resume(Effect.succeed(Number(String(data)))))
+      })
+      const holder = { ...me, pid, started: "" }
+      assert.isFalse(isGone(holder, me, 0, false), "runs")
+      if (!fs.existsSync("/proc/self/stat")) return
+      const stat = (of: number) => fs.readFileSync(`/proc/${of}/stat`, "utf8")
+      // From here on the parent is a program that asks after nobody.
+      yield* eventually(Effect.sync(() => stat(parent.pid!)), { until: (text) => text.includes("(sleep)") })
+      const started = stat(pid).split(" ")[21] ?? ""
+      process.kill(pid, "SIGKILL")
+      yield* eventually(Effect.sync(() => stat(pid)), { until: (text) => text.includes(") Z ") })
+      assert.isTrue(isGone({ ...holder, started }, me, 0, false), "a zombie")
+    }))
 
   it("knows a holder that is gone by process, start and renewal", () => {
     const parent = { ...me, pid: process.ppid, started: "" }
