@@ -82,7 +82,6 @@ const sayFailure = (cause: Cause.Cause<unknown>): void => {
 export const runMain = <A, E>(effect: Effect.Effect<A, E>, options?: Options<A, E>): void => {
   // Not the terminal's own handling: a signal must not end the process before it has drained.
   let signals = 0
-  const fiber = Effect.runFork(effect)
   const onSignal = (signal: NodeJS.Signals) => {
     signals++
     if (signals === 1) {
@@ -94,12 +93,17 @@ export const runMain = <A, E>(effect: Effect.Effect<A, E>, options?: Options<A, 
   }
   process.on("SIGINT", onSignal)
   process.on("SIGTERM", onSignal)
-  // A reader that goes away (`| head`) is not an error of ours.
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error
-    })
-  }
+  // Output that cannot be written (a full disk) must not end the process before it has drained, and a reader that goes
+  // away (`| head`) is not worth a word.
+  process.stderr.on("error", () => {})
+  let said = false
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE" || said) return
+    said = true
+    process.stderr.write(`standard output cannot be written (${error.code ?? "unknown error"})\n`)
+  })
+  // After all that: a program that says it is ready is heard at once.
+  const fiber = Effect.runFork(effect)
   fiber.addObserver((exit) => {
     if (Exit.isFailure(exit)) (options?.onFailure ?? sayFailure)(exit.cause)
     flushAndExit((options?.exitCode ?? exitCodeOf)(exit))

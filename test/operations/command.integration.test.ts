@@ -32,6 +32,22 @@ describe("seaworthy up", () => {
       assert.deepStrictEqual(order(run.stdout, /^■ (\w+) released/gm), ["cache", "filesystem"])
     }), 60_000)
 
+  // Linux alone has a device that is always full.
+  it.live.runIf(fs.existsSync("/dev/full"))(
+    "output that cannot be written ends nothing, and is said once",
+    () =>
+      Effect.gen(function*() {
+        const base = yield* folder
+        const run = yield* finished(["up", "--once", "--only", "filesystem,cache"], {
+          cwd: base,
+          redirect: ">/dev/full"
+        })
+        assert.strictEqual(run.code, 0, run.output)
+        assert.strictEqual(run.stderr, "standard output cannot be written (ENOSPC)\n")
+      }),
+    60_000
+  )
+
   it.live("--json is one object a line, with phases, ready, states and end", () =>
     Effect.gen(function*() {
       const run = yield* finished(["up", "--once", "--json", "--only", "filesystem,cache"])

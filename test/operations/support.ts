@@ -39,6 +39,8 @@ export interface RunOptions {
   readonly cwd?: string | undefined
   /** A program of test/operations/fixtures in place of the command. */
   readonly fixture?: string | undefined
+  /** As a shell has it: `>/dev/full`. */
+  readonly redirect?: string | undefined
 }
 
 export const seaworthy = (
@@ -48,7 +50,10 @@ export const seaworthy = (
   Effect.gen(function*() {
     const cwd = options?.cwd ?? (yield* folder)
     const node = [path.join(yield* compiled, `${options?.fixture ?? "bin"}.js`), ...args]
-    return yield* spawnCommand(node, { cwd, env: { ...options?.env } })
+    const env = { ...options?.env }
+    if (options?.redirect === undefined) return yield* spawnCommand(node, { cwd, env })
+    const script = `exec "$0" "$@" ${options.redirect}`
+    return yield* spawnCommand(["-c", script, process.execPath, ...node], { cwd, env, program: "/bin/sh" })
   })
 
 /** Runs to the end and gives what a script would see. */

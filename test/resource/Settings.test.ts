@@ -87,6 +87,13 @@ describe("Settings", () => {
         )
       ))
 
+    it.effect("a list in a variable is separated by commas, or written in JSON", () =>
+      Effect.gen(function*() {
+        const settings = yield* Settings.load
+        assert.deepStrictEqual(settings.cache.nodes, ["a:1", "b:2"])
+        assert.deepStrictEqual(settings.filesystem.required_dirs, ["x, y", "z"])
+      }).pipe(withEnvironment({ CACHE_NODES: " a:1 ,b:2", FILESYSTEM_REQUIRED_DIRS: "[\"x, y\", \"z\"]" })))
+
     it.effect("a provider can be nested under a prefix of the application", () =>
       Effect.gen(function*() {
         const settings = yield* Settings.load

@@ -33,7 +33,7 @@ wins over the file, the file wins over the default.
 
 - The file is YAML (\`.yaml\`, \`.yml\`; needs the package \`yaml\`) or JSON (\`.json\`): sections, and options in them.
   Names that start with \`x-\` at the top are ignored, as a place for YAML anchors.
-- An environment variable that is empty counts as not set. Lists are separated by commas.
+- An environment variable that is empty counts as not set. Lists are separated by commas, or in JSON.
 - Times are numbers of seconds, or texts such as \`500 millis\`, \`2 minutes\`.
 - Options marked *(secret)* have no default and are never shown. Numbers that YAML would change (\`007\`, \`1e3\`) are read as
   they are written where a text is wanted.

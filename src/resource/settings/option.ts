@@ -187,9 +187,20 @@ export const choice = <const L extends string>(meaning: string, choices: Readonl
 
 const TextOrList = Schema.Union([Schema.Array(TextOrNumber), Schema.String])
 
-/** A list in one text is separated by commas. */
+/** A list in one text is separated by commas, or a list of texts and numbers in JSON. */
 export const splitItems = (text: string): ReadonlyArray<string> =>
-  text.split(",").map((item) => item.trim()).filter((item) => item !== "")
+  itemsOfJson(text) ?? text.split(",").map((item) => item.trim()).filter((item) => item !== "")
+
+const itemsOfJson = (text: string): ReadonlyArray<string> | undefined => {
+  if (!/^\s*\[.*\]\s*$/s.test(text)) return undefined
+  try {
+    const items: unknown = JSON.parse(text)
+    const plain = Array.isArray(items) && items.every((item) => typeof item === "string" || typeof item === "number")
+    return plain ? items.map(String) : undefined
+  } catch {
+    return undefined
+  }
+}
 
 const itemsOf = (raw: string | ReadonlyArray<string | number>): ReadonlyArray<string | number> =>
   typeof raw === "string" ? splitItems(raw) : raw
