@@ -4,6 +4,8 @@ export const suites = {
   "startup-embedded": "Time until filesystem, memory cache and embedded database are ready.",
   "import": "Time to import each entry point, and size of its bundle.",
   "cache-redis": "`CacheStore.get` on Redis.",
+  "cache-aside": "`CacheAside.get` of what is in memory, and of what has to be loaded.",
+  "cache-aside-redis": "`CacheAside.get` of what is in Redis.",
   "circuit-breaker": "A call through a closed circuit, and the rejection of an open one.",
   "retry": "A call that succeeds, with retries ready.",
   "timeout": "A call that ends in time, without waiting and after a wait.",
@@ -12,6 +14,7 @@ export const suites = {
   "more-strategies": "Fallback, deadline, hedge and adaptive limit.",
   "policy": "Retry, circuit breaker, bulkhead and time-out together.",
   "rate-limiter-redis": "A rate limiter whose state is in Redis.",
+  "transaction": "A transaction, and a single statement, on Postgres.",
   "memory": "What limiters, breakers and bulkheads keep for a key."
 } as const
 

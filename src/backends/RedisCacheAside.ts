@@ -8,8 +8,9 @@
  *
  * **Details**
  *
- * Each operation is one Lua script and one round trip. Times to live and leases run by the server's clock. One channel a
- * cache carries invalidations. A prefix is walked with `SCAN` and removed with `UNLINK`.
+ * A hit is one `GET`, or a script where the age of an entry matters; each other operation is one Lua script and one round
+ * trip. Times to live and leases run by the server's clock. One channel a cache carries invalidations. A prefix is walked
+ * with `SCAN` and removed with `UNLINK`. On the `Redis` of `RedisCache`, keys and channels begin with `cache.prefix`.
  *
  * **Gotchas**
  *

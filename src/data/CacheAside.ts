@@ -16,6 +16,8 @@
  *   slow (`staleIfError`, `softTimeout`). A load that fails never replaces a value, and the next one is put off.
  * - `eagerRefresh` and `earlyExpiry` load anew before the end, so that no caller waits.
  * - An invalidation wins over loads that had begun before it: their value reaches those who asked before, and is not kept.
+ *   So does a value that is `set`.
+ * - `getMany` and `warm` load what is missing with `loadMany`, if it is given: many keys a call, and still one load a key.
  * - `storage: "redis"` and `"two-level"` share values between processes through `CacheAsideStore`: one load a key over all of
  *   them, by a lease. While the store is away, values come from memory and from loads, the status node is `degraded`, and
  *   the store is taken up again by itself.
@@ -67,12 +69,13 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import { integerAtLeast } from "../resilience/internal/options.ts"
 import { codec } from "../resource/cache/typed.ts"
-import { getMany } from "./cacheAside/batch.ts"
 import { Engine } from "./cacheAside/engine.ts"
 import type { LoadTimeoutError } from "./cacheAside/errors.ts"
 import { Level } from "./cacheAside/level.ts"
+import type { Parts } from "./cacheAside/loads.ts"
+import { getMany } from "./cacheAside/many.ts"
 import * as Meter from "./cacheAside/metrics.ts"
-import { type Config, decode, type MemoryOptions, type SharedOptions } from "./cacheAside/options.ts"
+import { decode, type MemoryOptions, type SharedOptions } from "./cacheAside/options.ts"
 import { program } from "./cacheAside/sharedLoad.ts"
 import { CacheAsideStore } from "./cacheAside/Store.ts"
 import { fromTarget, type Target } from "./cacheAside/target.ts"
@@ -100,13 +103,13 @@ export type CommitHook<E = never, R = never> = (effect: Effect.Effect<void>) => 
  * @category models
  * @since 0.1.0
  */
-export interface CacheAside<out A, out E = never> {
+export interface CacheAside<in out A, out E = never> {
   readonly name: string
   /** The value, or `none` if there is none. */
   readonly get: (key: string) => Effect.Effect<Option.Option<A>, E | LoadTimeoutError>
   /**
    * In the order of the keys; the shared store is read in one round trip. Fails with the first load that fails.
-   * `concurrency` is how many loads run at a time: default 16.
+   * `concurrency` is how many loads run at a time, with `loadMany` how many calls of it: default 16.
    */
   readonly getMany: (
     keys: Iterable<string>,
@@ -114,6 +117,12 @@ export interface CacheAside<out A, out E = never> {
   ) => Effect.Effect<ReadonlyArray<Option.Option<A>>, E | LoadTimeoutError>
   /** Loads now, whatever is there, and gives what came. If that fails, what is there stays. Joins a refresh that runs. */
   readonly refresh: (key: string) => Effect.Effect<Option.Option<A>, E | LoadTimeoutError>
+  /**
+   * Replaces the value, everywhere, as after a change that the caller has made; `Option.none()` says that there is none.
+   * Loads that had begun before do not replace it again. Where the store is away, or the schema cannot encode the value,
+   * the key is forgotten instead. Never fails.
+   */
+  readonly set: (key: string, value: A | Option.Option<A>) => Effect.Effect<void>
   /** Loads what is not there yet. Never fails: what failed is in the report. */
   readonly warm: (keys: Iterable<string>, options?: WarmOptions) => Effect.Effect<Progress>
   /** Forgets a key, everywhere. */
@@ -148,15 +157,16 @@ const view = <A, E>(name: string, engine: Engine<A, E>): CacheAside<A, E> => {
     getMany: (keys, options) =>
       Effect.suspend(() => getMany(engine, keys, integerAtLeast("concurrency", 1, options?.concurrency ?? 16))),
     refresh: (key) => engine.refresh(key),
-    warm: (keys, options) => warm(keys, get, options),
+    warm: (keys, options) => warm(engine, keys, options),
+    set: (key, value) => engine.set(key, value),
     invalidate: (key) => engine.invalidate({ kind: "key", of: key }),
     invalidateTag: (tag) => engine.invalidate({ kind: "tag", of: tag }),
     invalidatePrefix: (prefix) => engine.invalidate({ kind: "prefix", of: prefix }),
     invalidateAll: engine.invalidate({ kind: "all", of: "" }),
     forget,
     invalidateOn: (afterCommit, target) => afterCommit(forget(target)),
-    metrics: Effect.sync(() => Meter.read(engine.parts.meter.counters)),
-    size: Effect.sync(() => engine.memory.entries.size)
+    metrics: Effect.sync(() => Meter.read(engine.loads.parts.meter.counters)),
+    size: Effect.sync(() => engine.memory.size)
   }
 }
 
@@ -183,10 +193,15 @@ export const make: {
     const fork = Effect.runForkWith(context)
     const run = (effect: Effect.Effect<unknown, unknown>) => Fiber.runIn(fork(effect), scope)
     const load = (key: string) => Effect.provideContext(options.load(key), context)
-    if (!isShared(options)) return view(config.name, new Engine<A, E>({ config, load, meter, run, program: undefined }))
+    const { loadMany: many } = options
+    const loadMany = many === undefined
+      ? undefined
+      : (keys: ReadonlyArray<string>) => Effect.provideContext(many(keys), context)
+    const parts = { config, load, loadMany, meter, run }
+    if (!isShared(options)) return view(config.name, new Engine<A, E>({ ...parts, program: undefined }))
     // The types ask for the store exactly where it is used.
     const store = yield* CacheAsideStore as unknown as Effect.Effect<CacheAsideStore["Service"]>
-    return view(config.name, yield* shared(options, config, { load, meter, run, store }))
+    return view(config.name, yield* shared(options, parts, store))
   })
 
 const isShared = <A, I, E, R>(
@@ -195,13 +210,11 @@ const isShared = <A, I, E, R>(
 
 const shared = <A, I, E, R>(
   options: SharedOptions<A, I, E, R>,
-  config: Config<A>,
-  parts: Pick<ConstructorParameters<typeof Engine<A, E>>[0], "load" | "meter" | "run"> & {
-    readonly store: CacheAsideStore["Service"]
-  }
+  parts: Omit<Parts<A, E>, "program">,
+  store: CacheAsideStore["Service"]
 ): Effect.Effect<Engine<A, E>> =>
   Effect.gen(function*() {
-    const { load, meter, run, store } = parts
+    const { config, meter, run } = parts
     const level: Level = new Level({
       entries: store.open(config.name),
       config,
@@ -210,16 +223,11 @@ const shared = <A, I, E, R>(
       spread: yield* Random.next,
       run,
       onInvalidation: (invalidation) => engine.invalidateLocally(invalidation),
-      onGap: () => engine.flights.invalidate({ kind: "all", of: "" })
+      onGap: () => engine.distrust()
     })
-    const engine: Engine<A, E> = new Engine({
-      config,
-      load,
-      meter,
-      run,
-      program: program({ codec: codec(options.schema), level })
-    })
-    engine.level = level
+    const both = { codec: codec(options.schema), level }
+    const engine: Engine<A, E> = new Engine({ ...parts, program: program(both) })
+    engine.share(both)
     run(level.listen)
     return engine
   })

@@ -256,6 +256,103 @@ Servers.describeWith(["redis"], "CacheAside on a real Redis", () => {
         }))
     }
 
+    it.effect("a value that one node sets all nodes get, and a load that had begun before is refused", () =>
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<string>()
+        let loads = 0
+        const { keys, one, other } = yield* two(() => Effect.suspend(() => (loads++, Deferred.await(gate))), { tags })
+        const before = yield* Effect.forkChild(got(one.cache, "user*:1"), { startImmediately: true })
+        yield* eventually(Effect.sync(() => loads === 1))
+        yield* other.cache.set("user*:1", "set")
+        assert.deepStrictEqual(yield* keys("l:*"), [])
+        yield* Deferred.succeed(gate, "loaded")
+        assert.strictEqual(yield* Fiber.join(before), "loaded")
+        assert.strictEqual((yield* one.cache.metrics).refusedWrites, 1)
+        assert.deepStrictEqual([yield* got(one.cache, "user*:1"), yield* got(other.cache, "user*:1")], ["set", "set"])
+        // It carries its tags, and an absence is a value too.
+        yield* one.cache.invalidateTag("user*")
+        assert.deepStrictEqual(yield* keys("[et]:*"), [])
+        yield* one.cache.set("user*:1", Option.none())
+        assert.strictEqual(yield* got(other.cache, "user*:1"), "absent")
+        assert.strictEqual(loads, 1)
+      }))
+
+    it.effect("many keys that are missing are loaded by one call, each under a lease of its own", () =>
+      Effect.gen(function*() {
+        const calls: Array<number> = []
+        const { keys, one, other } = yield* two((key) => Effect.succeed(key), {
+          storage: "redis",
+          loadMany: (keys) => Effect.sync(() => (calls.push(keys.length), keys.map((key) => [key, `${key}!`] as const)))
+        })
+        const all = Array.from({ length: 250 }, (_, index) => `k${index}`)
+        yield* other.cache.set("k7", "there")
+        const found = yield* one.cache.getMany(all)
+        assert.deepStrictEqual(
+          found.map(Option.getOrThrow),
+          all.map((key) => key === "k7" ? "there" : `${key}!`)
+        )
+        assert.deepStrictEqual(calls, [99, 100, 50])
+        assert.deepStrictEqual(yield* other.cache.getMany(all), found)
+        assert.strictEqual(calls.length, 3)
+        assert.strictEqual((yield* keys("e:*")).length, 250)
+        assert.deepStrictEqual(yield* keys("l:*"), [])
+      }))
+
+    for (const options of [{}, { staleIfError: "1 minute" }] as const) {
+      it.effect(`many who look at once get each what is theirs (${JSON.stringify(options)})`, () =>
+        Effect.gen(function*() {
+          const { keys, one, other } = yield* two((key) => Effect.succeed(key), { storage: "redis", ...options })
+          const all = Array.from({ length: 1_200 }, (_, index) => `k${index}`)
+          yield* one.cache.warm(all, { concurrency: 100 })
+          yield* other.cache.invalidate("k600")
+          const found = yield* Effect.forEach([...all, ...all], (key) => got(other.cache, key), {
+            concurrency: "unbounded"
+          })
+          assert.deepStrictEqual(found, [...all, ...all])
+          const { loads, storeHits } = yield* other.cache.metrics
+          assert.deepStrictEqual({ loads, storeHits }, { loads: 1, storeHits: 2_398 })
+          assert.strictEqual((yield* keys("e:*")).length, 1_200)
+        }))
+    }
+
+    it.effect("keys carry the prefix of the settings: two applications share a server and do not meet", () =>
+      Effect.gen(function*() {
+        const server = yield* Servers.Redis
+        const app = (name: string) =>
+          Effect.gen(function*() {
+            const context = yield* Layer.build(Layer.fresh(
+              RedisCacheAside.layer().pipe(
+                Layer.provideMerge(
+                  RedisCache.layerWith({ host: server.host, port: server.port, prefix: `${name}:` }, {
+                    resource: { monitor: false }
+                  })
+                ),
+                Layer.provideMerge(Status.layer)
+              )
+            ))
+            const cache = yield* CacheAside.make({
+              name: "shared",
+              storage: "two-level",
+              schema: Schema.String,
+              load: () => Effect.succeed(name),
+              ttl: "1 minute",
+              tags: () => ["t"]
+            }).pipe(Effect.provideContext(context))
+            return { cache, redis: Context.get(context, Redis) }
+          })
+        const [one, other] = [yield* app("one"), yield* app("other")]
+        for (const _ of [1, 2]) {
+          assert.deepStrictEqual([yield* got(one.cache), yield* got(other.cache)], ["one", "other"])
+        }
+        const names = yield* one.redis.send<Array<string>>("KEYS", "*{shared}*")
+        assert.deepStrictEqual(
+          names.filter((key) => !key.endsWith(":m")).sort(),
+          ["one", "other"].flatMap((app) => ["e:k", "t:t"].map((part) => `${app}:${prefix}{shared}:${part}`)).sort()
+        )
+        yield* one.cache.invalidateAll
+        assert.strictEqual((yield* one.redis.send<Array<string>>("KEYS", "*{shared}:e:*")).length, 1)
+      }))
+
     it.effect("a prefix and a tag of many keys are walked to the end", () =>
       Effect.gen(function*() {
         const { keys, one } = yield* two((key) => Effect.succeed(key), { tags })

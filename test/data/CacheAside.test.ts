@@ -31,7 +31,7 @@ const value = (exit: Exit.Exit<Option.Option<unknown>, unknown>) =>
 /** What a `get` gives: a value, "absent" or "failed". */
 const got = <A, E>(cache: CacheAside.CacheAside<A, E>, key = "k") => Effect.map(Effect.exit(cache.get(key)), value)
 
-const numbers = (cache: CacheAside.CacheAside<unknown, unknown>) =>
+const numbers = <A, E>(cache: CacheAside.CacheAside<A, E>) =>
   Effect.map(cache.metrics, ({ hits, loads, misses, stale }) => ({ hits, stale, misses, loads }))
 
 describe("CacheAside in memory", () => {
@@ -552,6 +552,242 @@ describe("CacheAside in memory", () => {
       }))
   })
 
+  describe("a value that the application sets", () => {
+    it.effect("is a hit until its time is over, and so is an absence", () =>
+      Effect.gen(function*() {
+        const from = source(Effect.succeed("loaded"))
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: (value) => value === "short" ? "1 second" : "1 minute",
+          absentTtl: "10 seconds",
+          jitter: 0
+        })
+        yield* got(cache)
+        yield* cache.set("k", "set")
+        assert.strictEqual(yield* got(cache), "set")
+        yield* cache.set("k", Option.none())
+        assert.strictEqual(yield* got(cache), "absent")
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual(yield* got(cache), "loaded")
+        yield* cache.set("k", "short")
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* got(cache), "loaded")
+        assert.deepStrictEqual([from.loads, (yield* cache.metrics).sets], [3, 3])
+      }))
+
+    it.effect("is not replaced by a load that had begun before, whose callers get what it loaded", () =>
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<string>()
+        const cache = yield* CacheAside.make({ name: "c", load: () => Deferred.await(gate), ttl: "1 minute" })
+        const before = yield* Effect.forkChild(got(cache), { startImmediately: true })
+        yield* cache.set("k", "set")
+        assert.strictEqual(yield* got(cache), "set")
+        yield* Deferred.succeed(gate, "loaded")
+        assert.strictEqual(yield* Fiber.join(before), "loaded")
+        assert.strictEqual(yield* got(cache), "set")
+      }))
+
+    it.effect("carries the tags that are its own", () =>
+      Effect.gen(function*() {
+        const from = source(Effect.succeed("loaded"))
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: "1 minute",
+          tags: (_, value) => Option.toArray(value)
+        })
+        yield* cache.get("k")
+        yield* cache.set("k", "set")
+        yield* cache.invalidateTag("loaded")
+        assert.strictEqual(yield* got(cache), "set")
+        yield* cache.invalidateTag("set")
+        assert.strictEqual(yield* got(cache), "loaded")
+      }))
+
+    it.effect("ends the pause after failed loads", () =>
+      Effect.gen(function*() {
+        const from = source<string>(Effect.succeed("old"))
+        const cache = yield* CacheAside.make({
+          name: "c",
+          load: from.load,
+          ttl: "1 second",
+          jitter: 0,
+          staleIfError: "1 hour",
+          errorBackoff: "30 seconds"
+        })
+        yield* got(cache)
+        from.next = Effect.fail("down")
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* got(cache), "old")
+        yield* cache.set("k", "set")
+        from.next = Effect.succeed("new")
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* got(cache), "new")
+      }))
+  })
+
+  describe("loads made together", () => {
+    /** A loader of many that a test commands. */
+    const batches = (
+      answer: (keys: ReadonlyArray<string>) => Effect.Effect<Iterable<readonly [string, string]>, string>
+    ) => {
+      const calls: Array<ReadonlyArray<string>> = []
+      return {
+        calls,
+        options: {
+          name: "c",
+          ttl: "1 minute",
+          load: (key: string) => Effect.succeed(`${key} alone`),
+          loadMany: (keys: ReadonlyArray<string>) =>
+            Effect.suspend(() => {
+              calls.push(keys)
+              return answer(keys)
+            })
+        } as const
+      }
+    }
+    const upper = (keys: ReadonlyArray<string>) => keys.map((key) => [key, key.toUpperCase()] as const)
+    const values = <A>(found: ReadonlyArray<Option.Option<A>>) => found.map(Option.getOrElse(() => "absent" as const))
+
+    it.effect("getMany loads what is missing with one call; what that leaves out is absent, and kept so", () =>
+      Effect.gen(function*() {
+        const { calls, options } = batches((keys) => Effect.succeed(new Map(upper(keys.filter((key) => key !== "b")))))
+        const cache = yield* CacheAside.make(options)
+        yield* cache.set("d", "there")
+        assert.deepStrictEqual(values(yield* cache.getMany(["c", "b", "d", "a", "c"])), [
+          ...["C", "absent", "there", "A", "C"]
+        ])
+        assert.deepStrictEqual(calls, [["c", "b", "a"]])
+        assert.deepStrictEqual(values(yield* cache.getMany(["a", "b", "c"])), ["A", "absent", "C"])
+        assert.strictEqual(calls.length, 1)
+        assert.strictEqual(yield* got(cache, "e"), "e alone")
+        const { hits, loads, misses } = yield* cache.metrics
+        assert.deepStrictEqual({ hits, loads, misses }, { hits: 4, loads: 4, misses: 4 })
+      }))
+
+    it.effect("no call gets more than `maxBatch` keys, and no more calls run at a time than `concurrency`", () =>
+      Effect.gen(function*() {
+        let running = 0
+        let most = 0
+        const { calls, options } = batches((keys) =>
+          Effect.gen(function*() {
+            most = Math.max(most, ++running)
+            yield* Effect.sleep("1 second")
+            running--
+            return upper(keys)
+          })
+        )
+        const cache = yield* CacheAside.make({ ...options, maxBatch: 3 })
+        const keys = Array.from({ length: 10 }, (_, index) => `k${index}`)
+        const fiber = yield* Effect.forkChild(cache.getMany(keys, { concurrency: 2 }), { startImmediately: true })
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(values(yield* Fiber.join(fiber)), keys.map((key) => key.toUpperCase()))
+        assert.deepStrictEqual(calls.map(({ length }) => length), [3, 3, 3, 1])
+        assert.strictEqual(most, 2)
+      }))
+
+    it.effect("a failure is that of all keys of the call, and is not kept; a defect too", () =>
+      Effect.gen(function*() {
+        const failures: ReadonlyArray<Effect.Effect<never, string>> = [Effect.fail("down"), Effect.die("broken")]
+        for (const failure of failures) {
+          let next: Effect.Effect<void, string> = Effect.andThen(Effect.yieldNow, failure)
+          const { calls, options } = batches((keys) => Effect.as(next, upper(keys)))
+          const cache = yield* CacheAside.make(options)
+          const both = yield* Effect.all([
+            Effect.exit(cache.getMany(["a", "b"])),
+            Effect.exit(cache.get("b"))
+          ], { concurrency: 2 })
+          assert.deepStrictEqual(both.map(({ _tag }) => _tag), ["Failure", "Failure"])
+          next = Effect.void
+          assert.deepStrictEqual(values(yield* cache.getMany(["a", "b"])), ["A", "B"])
+          assert.strictEqual(calls.length, 2)
+        }
+      }))
+
+    it.effect("a key that is being loaded is waited for, and is not asked for twice", () =>
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<string>()
+        const { calls, options } = batches((keys) => Effect.delay(Effect.succeed(upper(keys)), "1 second"))
+        const cache = yield* CacheAside.make({ ...options, load: () => Deferred.await(gate) })
+        const single = yield* Effect.forkChild(got(cache, "a"), { startImmediately: true })
+        const first = yield* Effect.forkChild(cache.getMany(["a", "b", "c"]), { startImmediately: true })
+        const second = yield* Effect.forkChild(cache.getMany(["b", "d"]), { startImmediately: true })
+        const other = yield* Effect.forkChild(got(cache, "c"), { startImmediately: true })
+        // The load of the one key holds up nobody who does not want it.
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(values(yield* Fiber.join(second)), ["B", "D"])
+        assert.strictEqual(yield* Fiber.join(other), "C")
+        yield* Deferred.succeed(gate, "alone")
+        assert.deepStrictEqual(values(yield* Fiber.join(first)), ["alone", "B", "C"])
+        assert.strictEqual(yield* Fiber.join(single), "alone")
+        assert.deepStrictEqual(calls, [["b", "c"], ["d"]])
+      }))
+
+    it.effect("who leaves ends the call, unless somebody waits for one of its keys", () =>
+      Effect.gen(function*() {
+        let interrupted = 0
+        const { calls, options } = batches((keys) =>
+          Effect.onInterrupt(Effect.delay(Effect.succeed(upper(keys)), "1 second"), () =>
+            Effect.sync(() => void interrupted++))
+        )
+        const cache = yield* CacheAside.make(options)
+        const alone = yield* Effect.forkChild(cache.getMany(["a", "b"]), { startImmediately: true })
+        yield* Fiber.interrupt(alone)
+        assert.strictEqual(interrupted, 1)
+        const leaves = yield* Effect.forkChild(cache.getMany(["a", "b"]), { startImmediately: true })
+        const stays = yield* Effect.forkChild(got(cache, "b"), { startImmediately: true })
+        yield* Fiber.interrupt(leaves)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(stays), "B")
+        assert.deepStrictEqual([interrupted, calls.length], [1, 2])
+      }))
+
+    it.effect("whatever step of the scheduler it is interrupted at, those who joined are served", () =>
+      Effect.gen(function*() {
+        for (const step of steps(9, 12)) {
+          const { options } = batches((keys) => Effect.andThen(Effect.yieldNow, Effect.succeed(upper(keys))))
+          const cache = yield* CacheAside.make(options).pipe(Effect.provideService(MaxOpsBeforeYield, step.ops))
+          const other = yield* Effect.forkChild(
+            Effect.andThen(Effect.yieldNow, Effect.all([got(cache, "a"), got(cache, "c")], { concurrency: 2 }))
+          )
+          yield* interruptAt(cache.getMany(["a", "b", "c"]), step)
+          for (const [key, found] of [["A", (yield* Fiber.join(other))[0]], ["B", yield* got(cache, "b")]] as const) {
+            assert.include([key, `${key.toLowerCase()} alone`], found)
+          }
+          assert.strictEqual(yield* got(cache, "z"), "z alone")
+        }
+      }))
+
+    it.effect("an invalidation during the call wins, for its key alone", () =>
+      Effect.gen(function*() {
+        const { calls, options } = batches((keys) => Effect.delay(Effect.succeed(upper(keys)), "1 second"))
+        const cache = yield* CacheAside.make(options)
+        const fiber = yield* Effect.forkChild(cache.getMany(["a", "b"]), { startImmediately: true })
+        yield* cache.invalidate("a")
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(values(yield* Fiber.join(fiber)), ["A", "B"])
+        assert.deepStrictEqual([yield* got(cache, "a"), yield* got(cache, "b")], ["a alone", "B"])
+        assert.strictEqual(calls.length, 1)
+      }))
+
+    it.effect("warming uses it, tells how far it is, and goes on after a failure", () =>
+      Effect.gen(function*() {
+        const { calls, options } = batches((keys) =>
+          keys.includes("k3") ? Effect.fail("down") : Effect.succeed(upper(keys))
+        )
+        const cache = yield* CacheAside.make({ ...options, maxBatch: 3 })
+        const seen: Array<CacheAside.Progress> = []
+        const report = yield* cache.warm(Array.from({ length: 8 }, (_, index) => `k${index}`), {
+          onProgress: (progress) => Effect.sync(() => void seen.push(progress))
+        })
+        assert.deepStrictEqual(report, { total: 8, done: 8, failed: 3 })
+        assert.deepStrictEqual(seen.map(({ done }) => done), [1, 2, 3, 4, 5, 6, 7, 8])
+        assert.strictEqual(calls.length, 3)
+        assert.strictEqual(yield* got(cache, "k7"), "K7")
+      }))
+  })
+
   describe("many keys", () => {
     it.effect("getMany answers in the order of the keys, and loads each once", () =>
       Effect.gen(function*() {
@@ -615,6 +851,7 @@ describe("CacheAside in memory", () => {
         ["absentTtl", { absentTtl: -1 }],
         ["jitter", { jitter: 1.1 }],
         ["capacity", { capacity: 0 }],
+        ["maxBatch", { maxBatch: 0 }],
         ["eagerRefresh", { eagerRefresh: 0 }],
         ["earlyExpiry", { earlyExpiry: -1 }],
         ["staleIfError", { staleIfError: Infinity }],

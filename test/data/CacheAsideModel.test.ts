@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import * as CacheAside from "../../src/data/CacheAside.ts"
@@ -105,6 +106,12 @@ class Model {
     return next
   }
 
+  set(key: string, now: number, answer: Answer): void {
+    this.invalidate({ key })
+    const life = answer === "absent" ? this.times.absentTtl : this.times.ttl
+    if (life > 0) this.entries.set(key, { answer, at: now, ttl: life })
+  }
+
   invalidate(what: CacheAside.Target): void {
     for (const key of keys) {
       if (!hits(what, key)) continue
@@ -119,6 +126,7 @@ class Model {
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ type: fc.constant("get" as const), key: fc.constantFrom(...keys) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("refresh" as const), key: fc.constantFrom(...keys) }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("set" as const), key: fc.constantFrom(...keys) }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constant("wait" as const), millis: fc.integer({ min: 1, max: 70 }) }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("forget" as const), what: target }) },
   {
@@ -174,6 +182,10 @@ describe("CacheAside against a model", () => {
             } else if (one.type === "refresh") {
               const answer = yield* shown(Effect.exit(cache.refresh(one.key)))
               assert.strictEqual(answer, model.load(one.key, now, next()))
+            } else if (one.type === "set") {
+              const answer = mood === "value" ? serial : "absent"
+              yield* cache.set(one.key, answer === "absent" ? Option.none() : answer)
+              model.set(one.key, now, answer)
             } else if (one.type === "forget") {
               yield* cache.forget(one.what)
               model.invalidate(one.what)
@@ -191,7 +203,7 @@ describe("CacheAside against a model", () => {
 // ---------------------------------------------------------------------------------------------------------------------
 
 const ttl = 1_000
-const staleIfError = 500
+const bounds = fc.constantFrom(0, 500)
 const hardTimeout = 400
 
 const nodeIndex = fc.constantFrom(0, 1)
@@ -208,6 +220,10 @@ const calm = [
     })
   },
   { weight: 2, arbitrary: fc.record({ type: fc.constant("change" as const), node: nodeIndex, what: target }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ type: fc.constant("set" as const), node: nodeIndex, key: fc.constantFrom(...keys) })
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -234,13 +250,22 @@ type Step = typeof calm[number]["arbitrary"] extends fc.Arbitrary<infer A> ? A |
   : never
 
 /** Runs the steps on two nodes; `faulty` says which promises hold. */
-const run = (all: ReadonlyArray<Step>, storage: "redis" | "two-level", faulty: boolean) =>
+const run = (all: ReadonlyArray<Step>, storage: "redis" | "two-level", staleIfError: number, faulty: boolean) =>
   Effect.gen(function*() {
     const store = new SharedMemory()
+    // Of changes that are made at the same time, the one that the store takes last wins: who sets values has to know which
+    // of two is the newer one.
+    const oneByOne = yield* Semaphore.make(all.some(({ type }) => type === "set") ? 1 : 1_000)
     let load = { millis: 0, fail: false }
     /** What the source holds, and what each node has been told of it when a change was finished. */
     const source = new Map<string, number>()
     const told = [new Map<string, number>(), new Map<string, number>()]
+    const changed = (key: string): number => {
+      source.set(key, (source.get(key) ?? 0) + 1)
+      return source.get(key)!
+    }
+    const tell = (node: number, key: string, version: number) =>
+      told[node]!.set(key, Math.max(version, told[node]!.get(key) ?? 0))
     const nodes = yield* Effect.forEach([0, 1], () =>
       CacheAside.make({
         name: "c",
@@ -290,18 +315,23 @@ const run = (all: ReadonlyArray<Step>, storage: "redis" | "two-level", faulty: b
         }
         case "change": {
           const { node, what } = one
-          const now = keys.filter((key) => hits(what, key)).map((key) => {
-            source.set(key, (source.get(key) ?? 0) + 1)
-            return [key, source.get(key)!] as const
+          const change = Effect.suspend(() => {
+            const now = keys.filter((key) => hits(what, key)).map((key) => [key, changed(key)] as const)
+            return Effect.map(nodes[node]!.forget(what), () => {
+              for (const [key, version] of now) tell(node, key, version)
+            })
           })
-          fibers.push(
-            yield* Effect.forkChild(
-              Effect.map(nodes[node]!.forget(what), () => {
-                for (const [key, version] of now) told[node]!.set(key, Math.max(version, told[node]!.get(key) ?? 0))
-              }),
-              { startImmediately: true }
-            )
-          )
+          fibers.push(yield* Effect.forkChild(oneByOne.withPermits(1)(change), { startImmediately: true }))
+          break
+        }
+        case "set": {
+          const { key, node } = one
+          const set = Effect.gen(function*() {
+            const version = changed(key)
+            yield* nodes[node]!.set(key, { version, at: yield* Clock.currentTimeMillis })
+            tell(node, key, version)
+          })
+          fibers.push(yield* Effect.forkChild(oneByOne.withPermits(1)(set), { startImmediately: true }))
           break
         }
         case "wait":
@@ -342,8 +372,8 @@ describe("CacheAside on two nodes of one store", () => {
   for (const storage of ["redis", "two-level"] as const) {
     it(`serves nothing that was forgotten on any node before it was asked for (${storage})`, () =>
       fc.assert(
-        fc.asyncProperty(fc.array(fc.oneof(...calm), { maxLength: 60 }), (all) =>
-          inVirtualTime(run(all, storage, false))),
+        fc.asyncProperty(fc.array(fc.oneof(...calm), { maxLength: 60 }), bounds, (all, staleIfError) =>
+          inVirtualTime(run(all, storage, staleIfError, false))),
         { numRuns: 150 }
       ), 60_000)
 
@@ -353,7 +383,8 @@ describe("CacheAside on two nodes of one store", () => {
         fc.assert(
           fc.asyncProperty(
             fc.array(fc.oneof(...calm, { weight: 2, arbitrary: faults }), { maxLength: 60 }),
-            (all) => inVirtualTime(run(all, storage, true))
+            bounds,
+            (all, staleIfError) => inVirtualTime(run(all, storage, staleIfError, true))
           ),
           { numRuns: 150 }
         ),

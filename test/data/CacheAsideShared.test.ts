@@ -253,6 +253,267 @@ describe("CacheAside in a shared store", () => {
       }))
   })
 
+  describe("reading without a load", () => {
+    for (const options of [{ storage: "redis" }, { storage: "redis", staleIfError: "1 minute" }, {}] as const) {
+      it.effect(`callers at once share one question, and a hit takes no lease (${JSON.stringify(options)})`, () =>
+        Effect.gen(function*() {
+          const store = new SharedMemory()
+          const from = source(Effect.succeed<string | Option.Option<string>>("v"))
+          yield* got(yield* node(store, from))
+          const cache = yield* node(store, from, options)
+          store.asked.length = 0
+          store.latency = { there: 5, back: 5 }
+          const all = yield* Effect.forkChild(
+            Effect.forEach(Array.from({ length: 100 }), () => got(cache), { concurrency: "unbounded" }),
+            { startImmediately: true }
+          )
+          yield* TestClock.adjust(10)
+          assert.deepStrictEqual(new Set(yield* Fiber.join(all)), new Set(["v"]))
+          assert.deepStrictEqual(store.asked.filter((name) => name !== "announce"), ["look"])
+          const { hits, loads, misses, storeHits } = yield* cache.metrics
+          assert.deepStrictEqual({ hits, loads, misses, storeHits }, { hits: 100, loads: 0, misses: 0, storeHits: 100 })
+        }))
+
+      it.effect(`who comes after an invalidation does not get what was read before (${JSON.stringify(options)})`, () =>
+        Effect.gen(function*() {
+          const store = new SharedMemory()
+          const from = source(Effect.succeed("old"))
+          const cache = yield* node(store, from, options)
+          yield* got(yield* node(store, from))
+          store.latency = { there: 0, back: 20 }
+          const before = yield* Effect.forkChild(got(cache), { startImmediately: true })
+          store.latency = { there: 0, back: 0 }
+          from.next = Effect.succeed("new")
+          yield* cache.invalidate("k")
+          assert.strictEqual(yield* got(cache), "new")
+          yield* TestClock.adjust(20)
+          assert.strictEqual(yield* Fiber.join(before), "old")
+          assert.strictEqual(yield* got(cache), "new")
+          assert.strictEqual(from.loads, 2)
+        }))
+    }
+
+    it.effect("what is read is kept in memory unless it was itself invalidated meanwhile", () =>
+      Effect.gen(function*() {
+        const cases: ReadonlyArray<readonly [CacheAside.Target, boolean]> = [
+          [{ key: "other" }, true],
+          [{ tag: "other" }, true],
+          [{ prefix: "other" }, true],
+          [{ key: "k" }, false],
+          [{ tag: "people" }, false],
+          [{ prefix: "k" }, false],
+          [{ all: true }, false]
+        ]
+        for (const [target, kept] of cases) {
+          const store = new SharedMemory()
+          const from = source(Effect.succeed("v"))
+          const options = { tags: () => ["people"] }
+          const [one, other] = [yield* node(store, from, options), yield* node(store, from, options)]
+          yield* got(one)
+          store.latency = { there: 0, back: 20 }
+          const reader = yield* Effect.forkChild(got(other), { startImmediately: true })
+          store.latency = { there: 0, back: 0 }
+          yield* one.forget(target)
+          yield* TestClock.adjust(20)
+          assert.strictEqual(yield* Fiber.join(reader), "v")
+          assert.strictEqual(yield* other.size, kept ? 1 : 0, JSON.stringify(target))
+        }
+      }))
+
+    it.effect("who leaves does not end the question of the others, and the last one does", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("v"))
+        yield* got(yield* node(store, from))
+        const cache = yield* node(store, from, { storage: "redis" })
+        store.latency = { there: 20, back: 0 }
+        const [leaves, stays] = [
+          yield* Effect.forkChild(got(cache), { startImmediately: true }),
+          yield* Effect.forkChild(got(cache), { startImmediately: true })
+        ]
+        yield* Fiber.interrupt(leaves)
+        yield* TestClock.adjust(20)
+        assert.strictEqual(yield* Fiber.join(stays), "v")
+        yield* Fiber.interrupt(yield* Effect.forkChild(got(cache), { startImmediately: true }))
+        store.latency = { there: 0, back: 0 }
+        assert.strictEqual(yield* got(cache), "v")
+      }))
+
+    it.effect("an entry that another wrote to be served when it is old is not taken for fresh", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const lenient = yield* node(store, from, { staleIfError: "1 hour" })
+        const strict = yield* node(store, from, { storage: "redis" })
+        yield* got(lenient)
+        assert.strictEqual(yield* got(strict), "old")
+        yield* TestClock.adjust("1 minute")
+        from.next = Effect.succeed("new")
+        assert.strictEqual(yield* got(strict), "new")
+      }))
+
+    it.effect("absence that is found in the store is counted as such", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source<string>(Effect.succeed(Option.none()))
+        yield* got(yield* node(store, from))
+        const cache = yield* node(store, from, { storage: "redis" })
+        assert.strictEqual(yield* got(cache), "absent")
+        const { hits, negativeHits, storeHits } = yield* cache.metrics
+        assert.deepStrictEqual({ hits, negativeHits, storeHits }, { hits: 1, negativeHits: 1, storeHits: 1 })
+      }))
+  })
+
+  describe("a value that the application sets", () => {
+    for (const storage of ["redis", "two-level"] as const) {
+      it.effect(`is what all nodes get, and refuses loads that had begun before (${storage})`, () =>
+        Effect.gen(function*() {
+          const store = new SharedMemory()
+          const from = source(Effect.succeed("old"))
+          const [one, other] = [yield* node(store, from, { storage }), yield* node(store, from, { storage })]
+          yield* got(one)
+          yield* got(other)
+          yield* one.set("k", "set")
+          assert.deepStrictEqual([yield* got(other), yield* got(one)], ["set", "set"])
+          assert.strictEqual(from.loads, 1)
+          from.next = Effect.delay(Effect.succeed("late"), "1 second")
+          const before = yield* Effect.forkChild(other.get("other"), { startImmediately: true })
+          // Even if the message is lost: the version in the store decides.
+          store.deaf = true
+          yield* one.set("other", "set")
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* Fiber.join(before), Option.some("late"))
+          assert.strictEqual((yield* other.metrics).refusedWrites, 1)
+          assert.deepStrictEqual([yield* got(one, "other"), yield* got(other, "other")], ["set", "set"])
+        }))
+    }
+
+    it.effect("is not kept in memory if another node has set a newer one before the answer came", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("loaded"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        store.latency = { there: 0, back: 20 }
+        const first = yield* Effect.forkChild(one.set("k", "older"), { startImmediately: true })
+        store.latency = { there: 0, back: 0 }
+        yield* other.set("k", "newer")
+        yield* TestClock.adjust(20)
+        yield* Fiber.join(first)
+        assert.deepStrictEqual([yield* got(one), yield* got(other)], ["newer", "newer"])
+      }))
+
+    it.effect("ends with its original, with its tags", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("loaded"))
+        const options = { tags: () => ["people"] }
+        const [one, other] = [yield* node(store, from, options), yield* node(store, from, options)]
+        yield* one.set("k", "set")
+        yield* other.invalidateTag("people")
+        assert.strictEqual(yield* got(one), "loaded")
+        yield* one.set("k", "set")
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual([yield* got(one), yield* got(other)], ["loaded", "loaded"])
+      }))
+
+    it.effect("while the store is away it is served here, and the others load it anew afterwards", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const from = source(Effect.succeed("old"))
+        const [one, other] = [yield* node(store, from), yield* node(store, from)]
+        yield* got(one)
+        yield* got(other)
+        store.mode = "down"
+        from.next = Effect.succeed("new")
+        yield* one.set("k", "new")
+        assert.strictEqual(yield* got(one), "new")
+        assert.strictEqual(from.loads, 1)
+        store.mode = "up"
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([yield* got(other), yield* got(one)], ["new", "new"])
+      }))
+
+    it.effect("that its schema cannot encode forgets the key", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const cache = yield* CacheAside.make({
+          name: "c",
+          schema: Schema.String.check(Schema.isMaxLength(3)),
+          load: () => Effect.succeed("v"),
+          ttl: "1 minute",
+          storage: "two-level"
+        }).pipe(Effect.provide(store.layer))
+        yield* cache.set("k", "old")
+        yield* cache.set("k", "too long")
+        assert.deepStrictEqual(yield* cache.get("k"), Option.some("v"))
+        assert.strictEqual((yield* cache.metrics).unencodable, 1)
+      }))
+
+    it.effect("is set although its caller leaves", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const cache = yield* node(store, source(Effect.succeed("loaded")))
+        store.latency = { there: 20, back: 0 }
+        yield* Fiber.interrupt(yield* Effect.forkChild(cache.set("k", "set"), { startImmediately: true }))
+        yield* TestClock.adjust(20)
+        store.latency = { there: 0, back: 0 }
+        assert.strictEqual(yield* got(cache), "set")
+      }))
+  })
+
+  describe("loads made together", () => {
+    it.effect("each key has a lease of its own: what another node loads is waited for and holds up nobody else", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const calls: Array<ReadonlyArray<string>> = []
+        const loadMany = (keys: ReadonlyArray<string>) => {
+          calls.push(keys)
+          return Effect.delay(Effect.succeed(keys.map((key) => [key, key.toUpperCase()] as const)), "100 millis")
+        }
+        const from = source(Effect.delay(Effect.succeed("elsewhere"), "1 second"))
+        const other = yield* node(store, from)
+        const cache = yield* node(store, from, { loadMany })
+        const single = yield* Effect.forkChild(got(other, "b"), { startImmediately: true })
+        const many = yield* Effect.forkChild(cache.getMany(["a", "b", "c"]), { startImmediately: true })
+        yield* TestClock.adjust("200 millis")
+        assert.deepStrictEqual([...store.entries.keys()].sort(), ["a", "c"])
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(single), "elsewhere")
+        assert.deepStrictEqual(yield* Fiber.join(many), ["A", "elsewhere", "C"].map(Option.some))
+        assert.deepStrictEqual(calls, [["a", "c"]])
+        assert.strictEqual(store.leases.size, 0)
+      }))
+
+    it.effect("a key whose holder has died is loaded alone when its lease is over", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        const calls: Array<ReadonlyArray<string>> = []
+        const cache = yield* node(store, source(Effect.never), {
+          loadMany: (keys) => {
+            calls.push(keys)
+            return Effect.succeed(keys.map((key) => [key, "v"] as const))
+          }
+        })
+        store.leases.set("b", { token: "dead", expires: 3_000 })
+        const many = yield* Effect.forkChild(cache.getMany(["a", "b"]), { startImmediately: true })
+        yield* TestClock.adjust("4 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(many), ["v", "v"].map(Option.some))
+        assert.deepStrictEqual(calls, [["a"], ["b"]])
+      }))
+
+    it.effect("while the store is away it is one call too", () =>
+      Effect.gen(function*() {
+        const store = new SharedMemory()
+        let calls = 0
+        const cache = yield* node(store, source(Effect.never), {
+          loadMany: (keys) => Effect.sync(() => (calls++, keys.map((key) => [key, "v"] as const)))
+        })
+        store.mode = "down"
+        assert.deepStrictEqual(yield* cache.getMany(["a", "b", "c"]), ["v", "v", "v"].map(Option.some))
+        assert.strictEqual(calls, 1)
+      }))
+  })
+
   describe("invalidation", () => {
     const targets: ReadonlyArray<readonly [string, CacheAside.Target]> = [
       ["key", { key: "user:1" }],

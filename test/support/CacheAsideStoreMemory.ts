@@ -82,6 +82,11 @@ export class SharedMemory {
   }
 
   readonly shared: SharedEntries = {
+    look: (key, aged) =>
+      this.#step("look", (now) => {
+        const found = this.#find(key, now)
+        return found === undefined || aged ? found : { ...found, left: NaN }
+      }),
     read: (keys) => this.#step("read", (now) => keys.map((key) => this.#find(key, now))),
     acquire: ({ key, lease, seen, token }) =>
       this.#step("acquire", (now) => {
@@ -123,6 +128,15 @@ export class SharedMemory {
           this.entries.delete(invalidation.of)
           this.leases.delete(invalidation.of)
         }
+        this.publish(node, invalidation)
+      }),
+    set: ({ key, node, payload, tags, ttl }) =>
+      this.#step("set", (now) => {
+        const invalidation = { kind: "key", of: key } as const
+        this.log.push(invalidation)
+        this.leases.delete(key)
+        if (ttl === 0) this.entries.delete(key)
+        else this.entries.set(key, { key, payload, tags, expires: now + Math.floor(ttl) })
         this.publish(node, invalidation)
       }),
     sweep: (invalidation) =>

@@ -6,6 +6,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { CacheError } from "../../resource/cache/CacheError.ts"
 import type { Invalidation } from "./target.ts"
@@ -43,6 +44,14 @@ export interface Message extends Position {
 
 /** The part of the store that belongs to one cache. */
 export interface SharedEntries {
+  /** One key; with `aged` false it may leave out what is left of its time (`NaN`), if that is cheaper. */
+  readonly look: (key: string, aged: boolean) => Effect.Effect<Found | undefined, CacheError>
+  /** The same without a fiber, which is cheaper: calls back once, unless it gives `false` and does nothing. */
+  readonly lookUnsafe?: (
+    key: string,
+    aged: boolean,
+    done: (exit: Exit.Exit<Found | undefined, CacheError>) => void
+  ) => boolean
   /** In the order of the keys. */
   readonly read: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Found | undefined>, CacheError>
   /**
@@ -71,6 +80,15 @@ export interface SharedEntries {
     readonly ttl: number
     readonly tags: ReadonlyArray<string>
   }) => Effect.Effect<Written, CacheError>
+  /** Replaces the entry whatever there is, ends the lease, refuses what is being loaded of the key, and tells all nodes. */
+  readonly set: (request: {
+    readonly key: string
+    readonly node: string
+    readonly payload: string
+    /** Milliseconds; 0 removes the entry, `Infinity` keeps it for ever. */
+    readonly ttl: number
+    readonly tags: ReadonlyArray<string>
+  }) => Effect.Effect<void, CacheError>
   /** Refuses what is being loaded from now on, tells all nodes, and for one key removes what is there. */
   readonly invalidate: (invalidation: Invalidation, node: string) => Effect.Effect<void, CacheError>
   /**

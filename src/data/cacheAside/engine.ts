@@ -1,181 +1,191 @@
-// The cache in this process: what a `get` is answered, what is loaded for it, and what becomes of that. What processes
-// share is in `sharedLoad.ts`.
-import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+// The cache in this process: what a `get` is answered, and what is forgotten. What is loaded is in `loads.ts`.
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
-import * as Random from "effect/Random"
+import type * as Option from "effect/Option"
 import type { Counter } from "../../observability/Status.ts"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
-import { reportUnhandled } from "../../resilience/internal/unhandled.ts"
+import type { Batch } from "./batch.ts"
 import * as Entry from "./entry.ts"
-import { LoadTimeoutError } from "./errors.ts"
-import { type Flight, Flights, type Prefetched } from "./flights.ts"
+import type { LoadTimeoutError } from "./errors.ts"
+import type { Flight, Prefetched } from "./flights.ts"
 import type { Level } from "./level.ts"
-import * as Memory from "./memory.ts"
-import type { Meter } from "./metrics.ts"
-import type { Config } from "./options.ts"
+import { Loads, type Parts } from "./loads.ts"
+import { type Memory, negative, used } from "./memory.ts"
+import { Reads } from "./reads.ts"
+import { seal, type SharedParts } from "./sharedLoad.ts"
 import type { Invalidation } from "./target.ts"
 
-/** What a load has brought. */
-export interface Loaded<A> {
-  readonly option: Option.Option<A>
-  readonly tags: ReadonlyArray<string>
-  /** Milliseconds that it is fresh. */
-  readonly fresh: number
-  /** Milliseconds that the load took. */
-  readonly delta: number
-}
-
-interface Backoff {
-  readonly failures: number
-  readonly retryAt: number
-}
-
-export interface Parts<A, E> {
-  readonly config: Config<A>
-  readonly load: (key: string) => Effect.Effect<A | Option.Option<A>, E>
-  readonly meter: Meter
-  /** In a fiber of its own, which ends with the cache. */
-  readonly run: (effect: Effect.Effect<unknown, unknown>) => Fiber.Fiber<unknown, unknown>
-  /** How values are loaded where processes share them. */
-  readonly program: ((engine: Engine<A, E>, flight: Flight<A, E>) => Effect.Effect<unknown, E>) | undefined
-}
-
-/** Keys whose pause after a failure is remembered. */
-const maxBackoffs = 10_000
-
-const random = (fiber: Fiber.Fiber<unknown, unknown>) => () => fiber.getRef(Random.Random).nextDoubleUnsafe()
+type Answer<A, E> = Effect.Effect<Option.Option<A>, E | LoadTimeoutError>
 
 export class Engine<A, E> {
-  readonly parts: Parts<A, E>
-  readonly memory: Memory.Memory<A, E>
-  readonly flights: Flights<A, E>
-  /** Set once, when the cache is made; `undefined` where nothing is shared. */
+  readonly loads: Loads<A, E>
+  readonly memory: Memory<A, E>
+  /** `undefined` where nothing is shared, as the two below. */
   level: Level | undefined
-  readonly #backoffs = new Map<string, Backoff>()
-  readonly #entries: ReadonlyMap<string, Entry.Entry<A, E>>
-  readonly #hits: Counter
+  #shared: SharedParts<A> | undefined
+  #reads: Reads<A, E> | undefined
+  readonly hits: Counter
 
   constructor(parts: Parts<A, E>) {
-    const { config, program, run } = parts
-    this.parts = parts
-    this.memory = Memory.make(config.capacity)
-    this.#entries = this.memory.entries
-    this.#hits = parts.meter.counters.hits
-    this.flights = new Flights({
-      run,
-      softTimeout: config.softTimeout,
-      hardTimeout: config.hardTimeout,
-      program: program === undefined ? (flight) => this.loadLocally(flight) : (flight) => program(this, flight),
-      onSoftTimeout: (flight, now) => {
-        const entry = this.flights.fallback(flight, now)
-        if (entry !== undefined) this.flights.answer(flight, entry, "stale")
-      },
-      onHardTimeout: (flight, now) => {
-        this.parts.meter.counters.loadTimeouts.value++
-        const after = Duration.millis(config.hardTimeout)
-        this.fail(flight, Cause.fail(new LoadTimeoutError({ cache: config.name, after })), now)
-        flight.fiber?.interruptUnsafe()
-      }
-    })
+    this.loads = new Loads(parts)
+    this.memory = this.loads.memory
+    this.hits = parts.meter.counters.hits
+  }
+
+  /** To be called once, before anything is asked. */
+  share(shared: SharedParts<A>): void {
+    this.level = shared.level
+    this.loads.level = shared.level
+    this.#shared = shared
+    this.#reads = new Reads(this.loads, shared, (key, prefetched) => this.#wait(key, undefined, prefetched))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Asking
   // -------------------------------------------------------------------------------------------------------------------
 
-  get(key: string, prefetched?: Prefetched): Effect.Effect<Option.Option<A>, E | LoadTimeoutError> {
+  get(key: string): Answer<A, E> {
     return Effect.withFiber((fiber) => {
-      const entry = this.#entries.get(key)
       const now = monotonicMillis(fiber)
-      const { level } = this
-      if (
-        entry !== undefined && now < entry.quietUntil &&
-        (level === undefined || now < level.quietUntil && entry.generation === level.trust.generation)
-      ) return this.#hit(entry)
-      return this.#consider(key, entry, now, fiber, prefetched)
+      return this.hit(key, now) ?? this.#consider(key, now, fiber, undefined, undefined)
     })
   }
 
-  #hit(entry: Entry.Entry<A, E>): Exit.Exit<Option.Option<A>, E> {
-    // A write to each entry would cost more than the look at it.
-    if (!entry.used) entry.used = true
-    this.#hits.value++
-    if (entry.kind !== "value") this.parts.meter.counters.negativeHits.value++
-    return entry.exit
+  /** The same with what was read of the shared store, or for a batch of loads. */
+  ask(key: string, prefetched: Prefetched | undefined, batch?: Batch<A, E>): Answer<A, E> {
+    return Effect.withFiber((fiber) => this.#consider(key, monotonicMillis(fiber), fiber, prefetched, batch))
+  }
+
+  /** What memory has, if a hit is all that it is. */
+  hit(key: string, now: number): Exit.Exit<Option.Option<A>, E> | undefined {
+    const { level, memory } = this
+    const slot = memory.slots.get(key)
+    return slot !== undefined && now < memory.quiet[slot]! && (level === undefined || now < level.quietUntil)
+      ? this.#served(slot)
+      : undefined
+  }
+
+  #served(slot: number): Exit.Exit<Option.Option<A>, E> {
+    const { flags } = this.memory
+    // A write to each would cost more than the look at it.
+    if (flags[slot] !== used) this.#mark(slot)
+    this.hits.value++
+    return this.memory.exits[slot]!
+  }
+
+  #mark(slot: number): void {
+    const { flags } = this.memory
+    if ((flags[slot]! & negative) !== 0) this.loads.parts.meter.counters.negativeHits.value++
+    flags[slot]! |= used
   }
 
   #consider(
     key: string,
-    entry: Entry.Entry<A, E> | undefined,
     now: number,
     fiber: Fiber.Fiber<unknown, unknown>,
-    prefetched: Prefetched | undefined
-  ): Effect.Effect<Option.Option<A>, E | LoadTimeoutError> {
-    const { level, parts } = this
+    prefetched: Prefetched | undefined,
+    batch: Batch<A, E> | undefined
+  ): Answer<A, E> {
+    const { level, loads, memory } = this
     level?.attend(now)
+    const entry = memory.get(key)
     const trusted = entry !== undefined && (level === undefined || level.trusts(entry.generation, now))
     if (trusted) {
-      const action = this.decide(key, entry, now, fiber)
+      const action = loads.decide(key, entry, now, fiber)
       if (action === "refresh" || action === "revalidate") this.#startInBackground(key, entry, now)
-      if (action === "serve" || action === "refresh") return this.#hit(entry)
-      if (action === "stale" || action === "revalidate") {
-        entry.used = true
-        parts.meter.counters.stale.value++
+      if (action !== "load") {
+        const { hits, negativeHits, stale } = loads.parts.meter.counters
+        memory.touch(key)
+        if (action === "stale" || action === "revalidate") stale.value++
+        else {
+          hits.value++
+          if (entry.kind !== "value") negativeHits.value++
+        }
         return entry.exit
       }
     }
     const fallback = trusted && !Entry.isGone(entry, now) ? entry : undefined
-    return this.flights.wait(
-      (now) =>
-        this.flights.find(key, now) ??
-          this.flights.start(key, {
-            background: false,
-            always: false,
-            fallback,
-            seen: fallback !== undefined,
-            prefetched
-          }),
-      false,
-      (flight) => {
-        const { counters } = parts.meter
-        if (flight.source === "stale") counters.stale.value++
-        else if (flight.source === "load") counters.misses.value++
-        else {
-          counters.hits.value++
-          if (flight.source === "store") counters.storeHits.value++
+    // What memory has ended with its original, so that there is nothing to be read.
+    if (fallback === undefined && !loads.flights.joinable.has(key)) {
+      const read = this.#read(key, now, fiber, prefetched, batch)
+      if (read !== undefined) return read
+    }
+    return this.#wait(key, fallback, prefetched, batch)
+  }
+
+  #read(
+    key: string,
+    now: number,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    prefetched: Prefetched | undefined,
+    batch: Batch<A, E> | undefined
+  ): Answer<A, E> | undefined {
+    const reads = this.#reads
+    if (reads === undefined) return undefined
+    if (prefetched !== undefined) {
+      // What was read before an invalidation does not count.
+      if (prefetched.version !== this.loads.flights.version) return undefined
+      const exit = reads.serve(key, prefetched, fiber)
+      return exit === undefined ? undefined : reads.count(exit)
+    }
+    return batch !== undefined || this.level!.isDown ? undefined : reads.ask(key, now, fiber)
+  }
+
+  /** Waits for the load of the key. */
+  #wait(
+    key: string,
+    fallback: Entry.Entry<A, E> | undefined,
+    prefetched: Prefetched | undefined,
+    batch?: Batch<A, E>
+  ): Answer<A, E> {
+    const { flights } = this.loads
+    return flights.wait(
+      (now) => {
+        const running = flights.find(key, now)
+        if (running === undefined) {
+          const seen = fallback !== undefined
+          return flights.start(key, { background: false, always: false, fallback, seen, prefetched, batch })
         }
-      }
+        batch?.settle(key)
+        return running
+      },
+      false,
+      this.#count
     )
   }
 
-  decide(key: string, entry: Entry.Entry<A, E>, now: number, fiber: Fiber.Fiber<unknown, unknown>): Entry.Action {
-    return Entry.decide(this.parts.config, entry, now, this.#backoffs.get(key)?.retryAt ?? -Infinity, random(fiber))
+  readonly #count = (flight: Flight<A, E>): void => {
+    const { counters } = this.loads.parts.meter
+    if (flight.source === "stale") counters.stale.value++
+    else if (flight.source === "load") counters.misses.value++
+    else {
+      counters.hits.value++
+      if (flight.source === "store") counters.storeHits.value++
+    }
   }
 
   #startInBackground(key: string, entry: Entry.Entry<A, E>, now: number): void {
-    if (this.flights.find(key, now) !== undefined) return
-    this.parts.meter.counters.backgroundLoads.value++
-    this.flights.start(key, { background: true, always: false, fallback: entry, seen: true })
+    const { flights, parts } = this.loads
+    if (flights.find(key, now) !== undefined) return
+    parts.meter.counters.backgroundLoads.value++
+    flights.start(key, { background: true, always: false, fallback: entry, seen: true })
   }
 
   /** Loads whatever is there; fails if the load does, and leaves what is there. */
-  refresh(key: string): Effect.Effect<Option.Option<A>, E | LoadTimeoutError> {
-    return this.flights.wait(
+  refresh(key: string): Answer<A, E> {
+    const { flights } = this.loads
+    return flights.wait(
       (now) => {
-        const running = this.flights.find(key, now)
+        const running = flights.find(key, now)
         if (running !== undefined) {
           // Where values are shared, the other may end without a load.
           if (running.how.always || this.level === undefined) return running
-          this.flights.detach(running)
+          flights.detach(running)
         }
-        const entry = this.memory.entries.get(key)
+        const entry = this.memory.get(key)
         const fallback = entry !== undefined && !Entry.isGone(entry, now) ? entry : undefined
-        return this.flights.start(key, { background: false, always: true, fallback, seen: false })
+        return flights.start(key, { background: false, always: true, fallback, seen: false })
       },
       true,
       () => {}
@@ -183,169 +193,79 @@ export class Engine<A, E> {
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-  // Loading
-  // -------------------------------------------------------------------------------------------------------------------
-
-  /** Calls the loader. */
-  load(key: string): Effect.Effect<Loaded<A>, E> {
-    const { config, load, meter } = this.parts
-    return Effect.withFiber((fiber) => {
-      const start = monotonicMillis(fiber)
-      meter.counters.loads.value++
-      return Effect.map(
-        Effect.onExitPrimitive(Effect.suspend(() => load(key)), (exit) => {
-          if (Exit.isSuccess(exit) || !Exit.hasInterrupts(exit)) {
-            meter.load.record(Exit.isSuccess(exit), monotonicMillis(fiber) - start)
-          }
-          return undefined
-        }),
-        (result) => {
-          const option = Option.isOption(result) ? result : Option.some(result)
-          const ttl = Option.isSome(option) ? config.ttl(option.value, key) : config.absentTtl
-          return {
-            option,
-            tags: config.tags === undefined ? [] : Array.from(new Set(config.tags(key, option))),
-            fresh: ttl > 0 ? Entry.jittered(ttl, config.jitter, random(fiber)()) : 0,
-            delta: monotonicMillis(fiber) - start
-          }
-        }
-      )
-    })
-  }
-
-  /** Loads, and keeps the value in this process alone. */
-  loadLocally(flight: Flight<A, E>, keep = true): Effect.Effect<unknown, E> {
-    return Effect.withFiber((fiber) =>
-      Effect.onExitPrimitive(this.load(flight.key), (exit) => {
-        const now = monotonicMillis(fiber)
-        if (Exit.isFailure(exit)) this.fail(flight, exit.cause, now)
-        else this.succeed(flight, exit.value, keep ? this.entry(exit.value, "", now, Infinity) : undefined)
-        return undefined
-      })
-    )
-  }
-
-  /** A loaded value, as it is kept from `at` on. */
-  entry(loaded: Loaded<A>, id: string, at: number, goneAt: number): Entry.Entry<A, E> {
-    const { delta, fresh, option, tags } = loaded
-    return Entry.make<A, E>(this.parts.config, {
-      exit: Exit.succeed(option),
-      kind: Option.isSome(option) ? "value" : "absent",
-      id,
-      tags,
-      delta,
-      at,
-      fresh,
-      goneAt,
-      generation: this.level?.trust.generation ?? 0
-    })
-  }
-
-  /** The load brought a value; `entry` is what is to be kept in memory. */
-  succeed(flight: Flight<A, E>, loaded: Loaded<A>, entry: Entry.Entry<A, E> | undefined): void {
-    if (flight.ended) return
-    this.#backoffs.delete(flight.key)
-    if (!Deferred.isDoneUnsafe(flight.answer)) flight.source = "load"
-    this.adopt(flight, loaded.tags, loaded.fresh > 0 ? entry : undefined)
-    this.flights.end(flight, Exit.succeed(loaded.option))
-  }
-
-  /** Keeps what a flight has found in memory, unless it was invalidated meanwhile; nothing is what replaces too. */
-  adopt(flight: Flight<A, E>, tags: ReadonlyArray<string>, entry: Entry.Entry<A, E> | undefined): void {
-    flight.late = this.flights.isLate(flight, tags)
-    if (flight.detached || flight.late) return
-    if (entry === undefined) Memory.remove(this.memory, flight.key)
-    else Memory.put(this.memory, flight.key, entry)
-    this.parts.meter.counters.evictions.value = this.memory.evicted
-  }
-
-  /** The load failed. What is there stays, and is served to those who may have it. */
-  fail(flight: Flight<A, E>, cause: Cause.Cause<E | LoadTimeoutError>, now: number): void {
-    if (flight.ended) return
-    const { config, meter, run } = this.parts
-    const error = Cause.hasDies(cause) ? Option.none() : Cause.findErrorOption(cause)
-    const exit = Exit.failCause(cause)
-    if (!Cause.hasInterruptsOnly(cause)) {
-      meter.counters.loadFailures.value++
-      const failures = (this.#backoffs.get(flight.key)?.failures ?? 0) + 1
-      this.postpone(flight.key, now + Entry.backoff(config.errorBackoff, config.maxErrorBackoff, failures), failures)
-      if (flight.background && this.flights.isIdle(flight)) {
-        run(reportUnhandled(`cache "${config.name}": a load in the background failed`, cause))
-      }
-    }
-    const older = Option.isSome(error) ? this.flights.fallback(flight, now) : undefined
-    if (older !== undefined) {
-      flight.source = "stale"
-      this.flights.end(flight, exit, older.exit)
-      return
-    }
-    if (Option.isSome(error) && config.failureTtl > 0) this.#keepFailure(flight, exit, now)
-    this.flights.end(flight, exit)
-  }
-
-  #keepFailure(flight: Flight<A, E>, exit: Exit.Exit<never, E | LoadTimeoutError>, now: number): void {
-    const { config } = this.parts
-    const present = this.memory.entries.get(flight.key)
-    if (present !== undefined && !Entry.isGone(present, now)) return
-    this.adopt(
-      flight,
-      [],
-      Entry.make<A, E>(config, {
-        // A hit gives it to callers of `get`, which fails with a time-out too.
-        exit: exit as Exit.Exit<never, E>,
-        kind: "failure",
-        id: "",
-        tags: [],
-        delta: 0,
-        at: now,
-        fresh: config.failureTtl,
-        goneAt: Infinity,
-        generation: this.level?.trust.generation ?? 0
-      })
-    )
-  }
-
-  /** No load before that time, for callers that can be served an older value. */
-  postpone(key: string, retryAt: number, failures: number): void {
-    this.#backoffs.delete(key)
-    if (this.#backoffs.size >= maxBackoffs) {
-      for (const oldest of this.#backoffs.keys()) {
-        this.#backoffs.delete(oldest)
-        break
-      }
-    }
-    this.#backoffs.set(key, { retryAt, failures })
-  }
-
-  // -------------------------------------------------------------------------------------------------------------------
-  // Invalidating
+  // Forgetting and setting
   // -------------------------------------------------------------------------------------------------------------------
 
   /** In this process, at once. */
   invalidateLocally(invalidation: Invalidation): void {
     const { kind, of } = invalidation
-    this.flights.invalidate(invalidation)
+    const { loads, memory } = this
+    loads.flights.invalidate(invalidation)
+    this.#reads?.invalidate(invalidation)
     if (kind === "key") {
-      Memory.remove(this.memory, of)
-      this.#backoffs.delete(of)
-    } else if (kind === "tag") Memory.removeTag(this.memory, of)
-    else if (kind === "prefix") Memory.removePrefix(this.memory, of)
+      memory.remove(of)
+      loads.forgive(of)
+    } else if (kind === "tag") memory.removeTag(of)
+    else if (kind === "prefix") memory.removePrefix(of)
     else {
-      Memory.clear(this.memory)
-      this.#backoffs.clear()
+      memory.clear()
+      loads.forgive(undefined)
     }
+  }
+
+  /** Invalidations may have been missed: memory is looked at anew, and what is being loaded is not kept. */
+  distrust(): void {
+    const all: Invalidation = { kind: "all", of: "" }
+    this.memory.disturb()
+    this.loads.flights.invalidate(all)
+    this.#reads?.invalidate(all)
   }
 
   invalidate(invalidation: Invalidation): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.parts.meter.counters.invalidations.value++
+      this.loads.parts.meter.counters.invalidations.value++
       this.invalidateLocally(invalidation)
       const { level } = this
-      if (level === undefined) return Effect.void
-      // Once more afterwards: a read may have found the old value before the store had removed it. It goes on when the
-      // caller leaves, so that it is never half done.
-      const shared = Effect.map(level.invalidate(invalidation), () => this.invalidateLocally(invalidation))
-      return Effect.asVoid(Fiber.await(this.parts.run(shared)))
+      // Once more afterwards: a read may have found the old value before the store had removed it.
+      return level === undefined
+        ? Effect.void
+        : this.#toTheEnd(Effect.map(level.invalidate(invalidation), () => this.invalidateLocally(invalidation)))
+    })
+  }
+
+  /** It goes on when the caller leaves, so that it is never half done. */
+  #toTheEnd(work: Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.asVoid(Fiber.await(this.loads.parts.run(work)))
+  }
+
+  /** Replaces what is there; loads that had begun before do not replace it again. */
+  set(key: string, value: A | Option.Option<A>): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      const { loads } = this
+      const { config, meter } = loads.parts
+      const forgotten: Invalidation = { kind: "key", of: key }
+      const loaded = loads.appraise(key, value, 0, fiber)
+      const at = monotonicMillis(fiber)
+      meter.counters.sets.value++
+      this.invalidateLocally(forgotten)
+      if (this.#shared === undefined) {
+        if (loaded.fresh > 0) loads.keep(key, loads.entry(loaded, "", at, Infinity))
+        return Effect.void
+      }
+      const { codec, level } = this.#shared
+      const { version } = loads.flights
+      const id = level.token()
+      const sealed = seal(loads, codec, loaded, id)
+      // What cannot be shared must not hide behind an older value.
+      if (sealed === undefined) return this.invalidate(forgotten)
+      const { life, payload } = sealed
+      const shared = level.set({ key, payload, ttl: life, tags: loaded.tags })
+      return this.#toTheEnd(Effect.map(shared, () => {
+        const kept = config.storage === "two-level" && loaded.fresh > 0 && loads.flights.version === version
+        // Once more: a read may have found the older value.
+        this.invalidateLocally(forgotten)
+        if (kept) loads.keep(key, loads.entry(loaded, id, at, at + life))
+      }))
     })
   }
 }

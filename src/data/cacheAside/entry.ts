@@ -40,8 +40,6 @@ export interface Entry<A, E> {
   readonly errorUntil: number
   /** The trust in the memory level that it was written under. */
   readonly generation: number
-  /** Was it read since the last look for something to evict? */
-  used: boolean
 }
 
 /** The chance that XFetch refreshes earlier than so many times `delta * beta` before the end is below 3e-9. */
@@ -79,8 +77,7 @@ export const make = <A, E>(policy: Policy, given: {
     freshUntil,
     staleUntil: kept ? Math.min(freshUntil + policy.staleWhileRevalidate, goneAt) : freshUntil,
     errorUntil: kept ? Math.min(freshUntil + policy.staleIfError, goneAt) : freshUntil,
-    quietUntil: Math.min(freshUntil, eagerAt, drawFrom),
-    used: false
+    quietUntil: Math.min(freshUntil, eagerAt, drawFrom)
   }
 }
 

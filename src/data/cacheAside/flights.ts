@@ -9,6 +9,7 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 import { monotonicMillis, sleepAtLeast } from "../../resilience/internal/monotonic.ts"
+import type { Batch } from "./batch.ts"
 import { type Entry, isGone } from "./entry.ts"
 import type { LoadTimeoutError } from "./errors.ts"
 import type { Found } from "./Store.ts"
@@ -26,6 +27,8 @@ export interface How<A, E> {
   readonly seen: boolean
   /** What a batch has read for it. */
   readonly prefetched?: Prefetched | undefined
+  /** The loads that are made together with this one. */
+  readonly batch?: Batch<A, E> | undefined
 }
 
 /** An entry of the shared store that was read for several keys at once. */
@@ -183,6 +186,7 @@ export class Flights<A, E> {
     if (this.joinable.get(flight.key) === flight) this.joinable.delete(flight.key)
     if (this.#live.size === 0) this.#tags.clear()
     flight.timer?.interruptUnsafe()
+    flight.how.batch?.settle(flight.key)
   }
 
   /** The load has ended: with `exit`, or for those who still wait for an answer with `answer`. */

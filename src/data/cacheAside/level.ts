@@ -1,12 +1,16 @@
 // The shared store as one cache sees it: asked within a time-out, left alone while it is away, asked again by itself; and
 // the bus that tells what other processes have invalidated.
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
-import { CacheError } from "../../resource/cache/CacheError.ts"
+import type { CacheError } from "../../resource/cache/CacheError.ts"
 import type { Meter } from "./metrics.ts"
 import type { Config } from "./options.ts"
-import type { Message, SharedEntries } from "./Store.ts"
+import { type Question, Questions } from "./questions.ts"
+import type { Found, Message, SharedEntries } from "./Store.ts"
 import type { Invalidation } from "./target.ts"
 import * as Trust from "./trust.ts"
 
@@ -44,11 +48,13 @@ export class Level {
   #tokens = 0
   #listening = false
   readonly #beatEvery: number
+  readonly #questions: Questions
   /** Invalidations that the store has not taken yet. */
   readonly #pending = new Map<string, Invalidation>()
 
   constructor(wiring: Wiring) {
     this.wiring = wiring
+    this.#questions = new Questions(wiring.run, wiring.config.storeTimeout)
     this.#beatEvery = wiring.config.distrustAfter / 3 * (0.8 + 0.4 * wiring.spread)
   }
 
@@ -79,31 +85,37 @@ export class Level {
       : Math.min(this.#beatAt, Trust.until(this.trust, this.wiring.config.distrustAfter))
   }
 
-  #bounded<A>(question: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> {
-    return Effect.raceFirst(question, this.#tooLate)
-  }
-
-  // One more turn of the event loop: where this process was held up, the answer may be there already.
-  get #tooLate(): Effect.Effect<never, CacheError> {
-    return Effect.andThen(
-      Effect.andThen(Effect.sleep(this.wiring.config.storeTimeout), Effect.yieldNow),
-      Effect.fail(
-        new CacheError({
-          operation: "ask",
-          reason: "TimedOut",
-          detail: "the shared store did not answer in time",
-          retryable: true
-        })
-      )
-    )
-  }
-
   /** Asks the store, unless it is away. */
   ask<A>(question: Effect.Effect<A, CacheError>): Effect.Effect<A | Down> {
     return Effect.suspend(() => {
       if (this.isDown) return Effect.succeed<A | Down>(down)
-      return Effect.catch(this.#bounded(question), (error) => this.#failed(error))
+      return Effect.catch(this.#questions.ask(question), (error) => this.#failed(error))
     })
+  }
+
+  /** Looks for one entry, and calls back once, unless the question is left before. */
+  look(
+    key: string,
+    aged: boolean,
+    now: number,
+    done: (answer: Found | undefined | Down) => void
+  ): Question<Found | undefined> {
+    const { entries } = this.wiring
+    const answered = (exit: Exit.Exit<Found | undefined, CacheError>): void =>
+      Exit.isSuccess(exit) ? done(exit.value) : this.#unanswered(exit.cause, done)
+    if (entries.lookUnsafe !== undefined) {
+      const question = this.#questions.make(now, answered)
+      if (entries.lookUnsafe(key, aged, (exit) => question.finish(exit))) return question
+      question.leave()
+    }
+    return this.#questions.fork(entries.look(key, aged), now, answered)
+  }
+
+  #unanswered(cause: Cause.Cause<CacheError>, done: (answer: Down) => void): void {
+    const error = Cause.findErrorOption(cause)
+    // Without an error it was interrupted, with the cache.
+    if (Option.isNone(error)) return done(down)
+    this.wiring.run(Effect.map(this.#failed(error.value), done))
   }
 
   #failed(error: CacheError): Effect.Effect<Down> {
@@ -137,7 +149,7 @@ export class Level {
       }
       return Effect.void
     })
-    const once = Effect.andThen(this.#bounded(entries.announce(node)), flush)
+    const once = Effect.andThen(this.#questions.ask(entries.announce(node)), flush)
     const loop: Effect.Effect<void> = Effect.matchEffect(once, {
       // An invalidation may have come since.
       onSuccess: () => this.#pending.size > 0 ? loop : this.#recovered,
@@ -166,10 +178,10 @@ export class Level {
     const { entries, node } = this.wiring
     const sweep = (cursor: string | undefined): Effect.Effect<void, CacheError> =>
       Effect.flatMap(
-        this.#bounded(entries.sweep(invalidation, cursor)),
+        this.#questions.ask(entries.sweep(invalidation, cursor)),
         (next) => next === undefined ? Effect.void : sweep(next)
       )
-    const told = this.#bounded(entries.invalidate(invalidation, node))
+    const told = this.#questions.ask(entries.invalidate(invalidation, node))
     return invalidation.kind === "key" ? told : Effect.flatMap(told, () => sweep(undefined))
   }
 
@@ -180,11 +192,29 @@ export class Level {
         this.#remember(invalidation)
         return this.#probeSoon
       }
-      return Effect.catch(this.#tell(invalidation), (error) => {
-        // First, so that the store is not taken for well before it knows of it.
-        this.#remember(invalidation)
-        return Effect.andThen(this.#failed(error), this.#probeSoon)
-      })
+      return Effect.catch(this.#tell(invalidation), (error) => this.#untold(invalidation, error))
+    })
+  }
+
+  /** Whether the store has taken the value. If not, it will be told that it has to forget the key. */
+  set(request: Omit<Parameters<SharedEntries["set"]>[0], "node">): Effect.Effect<boolean> {
+    const forgotten: Invalidation = { kind: "key", of: request.key }
+    return Effect.suspend(() => {
+      const { entries, node } = this.wiring
+      return this.isDown
+        ? Effect.as(this.invalidate(forgotten), false)
+        : Effect.matchEffect(this.#questions.ask(entries.set({ ...request, node })), {
+          onSuccess: () => Effect.succeed(true),
+          onFailure: (error) => Effect.as(this.#untold(forgotten, error), false)
+        })
+    })
+  }
+
+  /** First it is noted, so that the store is not taken for well before it knows of it. */
+  #untold(invalidation: Invalidation, error: CacheError): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.#remember(invalidation)
+      return Effect.andThen(this.#failed(error), this.#probeSoon)
     })
   }
 

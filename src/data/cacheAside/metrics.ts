@@ -28,6 +28,8 @@ export interface Metrics {
   /** Those of `loads` that nobody waited for at their start. */
   readonly backgroundLoads: number
   readonly invalidations: number
+  /** Values that the application has set. */
+  readonly sets: number
   readonly evictions: number
   /** Bytes of the shared store that were not a value of the schema: each was a miss. */
   readonly undecodable: number
@@ -54,6 +56,7 @@ const names = [
   "loadTimeouts",
   "backgroundLoads",
   "invalidations",
+  "sets",
   "evictions",
   "undecodable",
   "unencodable",

@@ -36,6 +36,15 @@ export interface BaseOptions<A, E, R> {
    * It runs with the services that were there when the cache was made, in a fiber of its own.
    */
   readonly load: (key: string) => Effect.Effect<A | Option.Option<A>, E, R>
+  /**
+   * Loads several keys at once: `getMany` and `warm` use it for what is missing. It gives pairs, as a `Map` does or
+   * `Object.entries`; for a key that it leaves out there is no value. If it fails, it failed for all its keys.
+   */
+  readonly loadMany?:
+    | ((keys: ReadonlyArray<string>) => Effect.Effect<Iterable<readonly [string, A | Option.Option<A>]>, E, R>)
+    | undefined
+  /** How many keys `loadMany` gets at a time: at least 1. Default 100. */
+  readonly maxBatch?: number | undefined
   /** How long a value is fresh: above zero, or by value (zero or less: not kept). */
   readonly ttl: Duration.Input | ((value: NoInfer<A>, key: string) => Duration.Input)
   /** How long it is remembered that there is no value; 0 for not at all. Default 30 seconds. */
@@ -118,6 +127,7 @@ export interface Config<A> extends Policy {
   readonly softTimeout: number
   readonly hardTimeout: number
   readonly capacity: number
+  readonly maxBatch: number
   readonly tags: ((key: string, value: Option.Option<A>) => Iterable<string>) | undefined
   readonly lease: number
   readonly storeTimeout: number
@@ -162,9 +172,11 @@ export const decode = <A, I, E, R>(options: MemoryOptions<A, E, R> | SharedOptio
     softTimeout: positiveMillis("softTimeout", options.softTimeout ?? Infinity),
     hardTimeout,
     capacity: integerAtLeast("capacity", 1, options.capacity ?? 10_000),
+    maxBatch: integerAtLeast("maxBatch", 1, options.maxBatch ?? 100),
     tags: options.tags,
     lease,
-    storeTimeout: positiveMillis("storeTimeout", shared.storeTimeout ?? "500 millis"),
+    // A store that takes longer than a load may take is of no use.
+    storeTimeout: Math.min(hardTimeout, positiveMillis("storeTimeout", shared.storeTimeout ?? "500 millis")),
     storeRetry: positiveMillis("storeRetry", shared.storeRetry ?? "1 second"),
     distrustAfter: positiveMillis("distrustAfter", shared.distrustAfter ?? "2 seconds")
   }

@@ -9,10 +9,10 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
 import type { Codec } from "../../resource/cache/typed.ts"
-import type { Engine, Loaded } from "./engine.ts"
 import * as Entry from "./entry.ts"
 import type { Flight } from "./flights.ts"
 import { down, type Level } from "./level.ts"
+import type { Loaded, Loads } from "./loads.ts"
 import * as Payload from "./payload.ts"
 import type { Found, Position } from "./Store.ts"
 
@@ -25,8 +25,43 @@ export interface SharedParts<A> {
   readonly level: Level
 }
 
+/** A value as it is written; `undefined`, and counted, if the schema cannot encode it. */
+export const seal = <A, E>(
+  { parts: { config, meter } }: Loads<A, E>,
+  codec: Codec<A>,
+  { delta, fresh, option, tags }: Loaded<A>,
+  id: string
+): { readonly payload: string; readonly life: number } | undefined => {
+  const json = Option.isSome(option) ? codec.encode(option.value) : undefined
+  if (json !== undefined && Result.isFailure(json)) {
+    meter.counters.unencodable.value++
+    return undefined
+  }
+  // Whole, so that the copy in memory and the original end together.
+  const life = fresh > 0
+    ? Math.max(1, Math.floor(fresh + Math.max(config.staleWhileRevalidate, config.staleIfError)))
+    : 0
+  return { life, payload: Payload.encode({ id, fresh, life, delta, tags }, json?.success) }
+}
+
+/**
+ * What was written, as an entry of this process.
+ *
+ * @param at before the store looked, so that a copy never outlives the original
+ */
+export const revive = <A, E>(
+  loads: Loads<A, E>,
+  content: Payload.Content<A>,
+  left: number,
+  at: number
+): Entry.Entry<A, E> => {
+  // Its life began when what is gone of it had not yet gone.
+  const born = content.life === Infinity ? at : at - Math.max(0, content.life - left)
+  return loads.entry(content, content.id, born, at + left)
+}
+
 class SharedLoad<A, E> {
-  readonly engine: Engine<A, E>
+  readonly loads: Loads<A, E>
   readonly flight: Flight<A, E>
   readonly parts: SharedParts<A>
   readonly fiber: Fiber.Fiber<unknown, unknown>
@@ -36,8 +71,8 @@ class SharedLoad<A, E> {
   /** May the lease be ours, for all we know? */
   leased = false
 
-  constructor(engine: Engine<A, E>, flight: Flight<A, E>, parts: SharedParts<A>, fiber: Fiber.Fiber<unknown, unknown>) {
-    this.engine = engine
+  constructor(loads: Loads<A, E>, flight: Flight<A, E>, parts: SharedParts<A>, fiber: Fiber.Fiber<unknown, unknown>) {
+    this.loads = loads
     this.flight = flight
     this.parts = parts
     this.fiber = fiber
@@ -50,7 +85,7 @@ class SharedLoad<A, E> {
   }
 
   get keepsInMemory(): boolean {
-    return this.engine.parts.config.storage === "two-level"
+    return this.loads.parts.config.storage === "two-level"
   }
 
   run(): Effect.Effect<unknown, E> {
@@ -78,7 +113,7 @@ class SharedLoad<A, E> {
       const at = this.now()
       this.leased = true
       const { key } = this.flight
-      const { lease } = this.engine.parts.config
+      const { lease } = this.loads.parts.config
       return Effect.flatMap(level.ask(level.wiring.entries.acquire({ key, seen, token, lease })), (acquired) => {
         if (acquired === down) return this.alone()
         if (acquired._tag === "Lease") return this.load(acquired.position)
@@ -90,12 +125,13 @@ class SharedLoad<A, E> {
 
   /** Somebody else loads. */
   busy(poll: number): Effect.Effect<unknown, E> {
-    const { engine, flight } = this
-    if (flight.background && engine.flights.isIdle(flight)) {
-      const older = engine.flights.fallback(flight, this.now())
+    const { flight, loads } = this
+    flight.how.batch?.settle(flight.key)
+    if (flight.background && loads.flights.isIdle(flight)) {
+      const older = loads.flights.fallback(flight, this.now())
       if (older !== undefined) {
-        engine.postpone(flight.key, this.now() + lastPoll, 0)
-        return Effect.sync(() => engine.flights.end(flight, older.exit))
+        loads.postpone(flight.key, this.now() + lastPoll, 0)
+        return Effect.sync(() => loads.flights.end(flight, older.exit))
       }
     }
     return Effect.flatMap(Effect.sleep(poll), () => this.ask(Math.min(2 * poll, lastPoll)))
@@ -103,62 +139,59 @@ class SharedLoad<A, E> {
 
   /** There is an entry: enough for those who wait, or only in case the load fails. */
   found(found: Found, at: number): Effect.Effect<unknown, E> {
-    const { engine, flight, parts } = this
+    const { flight, loads, parts } = this
     const content = Payload.decode(parts.codec, found.payload)
     if (content === undefined) {
       this.seen = undefined
-      engine.parts.meter.counters.undecodable.value++
+      loads.parts.meter.counters.undecodable.value++
       return this.ask(firstPoll)
     }
     this.seen = content.id
-    // Its life began when what is gone of it had not yet gone. `at` is before the store looked, so that a copy never
-    // outlives the original.
-    const born = content.life === Infinity ? at : at - Math.max(0, content.life - found.left)
-    const entry = engine.entry(content, content.id, born, at + found.left)
-    const action = engine.decide(flight.key, entry, at, this.fiber)
+    const entry = revive(loads, content, found.left, at)
+    const action = loads.decide(flight.key, entry, at, this.fiber)
     if (action === "load") {
       flight.fallback = Entry.isGone(entry, at) ? undefined : entry
       return this.ask(firstPoll)
     }
-    engine.adopt(flight, content.tags, this.keepsInMemory ? entry : undefined)
+    loads.adopt(flight, content.tags, this.keepsInMemory ? entry : undefined)
     const source = action === "serve" || action === "refresh" ? "store" : "stale"
     if (!Deferred.isDoneUnsafe(flight.answer)) flight.source = source
     if (action === "serve" || action === "stale") {
-      engine.flights.end(flight, entry.exit)
+      loads.flights.end(flight, entry.exit)
       return Effect.void
     }
-    engine.flights.answer(flight, entry, source)
+    loads.flights.answer(flight, entry, source)
     return this.ask(firstPoll)
   }
 
   /** The store is away: what memory has, or a load that only this process knows of. */
   alone(): Effect.Effect<unknown, E> {
     this.leased = false
-    const { engine, flight } = this
+    const { flight, loads } = this
     const now = this.now()
-    const entry = engine.memory.entries.get(flight.key)
+    const entry = loads.memory.get(flight.key)
     if (entry !== undefined && !flight.how.always) {
-      const action = engine.decide(flight.key, entry, now, this.fiber)
+      const action = loads.decide(flight.key, entry, now, this.fiber)
       if (action !== "load") {
         if (!Deferred.isDoneUnsafe(flight.answer)) {
           flight.source = action === "serve" || action === "refresh" ? "memory" : "stale"
         }
-        return Effect.sync(() => engine.flights.end(flight, entry.exit))
+        return Effect.sync(() => loads.flights.end(flight, entry.exit))
       }
       flight.fallback ??= entry
     }
-    return engine.loadLocally(flight, this.keepsInMemory)
+    return loads.loadLocally(flight, this.keepsInMemory)
   }
 
   load(position: Position): Effect.Effect<unknown, E> {
     return Effect.suspend(() => {
-      const { engine, flight, parts } = this
+      const { flight, loads, parts } = this
       const renewal = parts.level.wiring.run(this.renew())
       return Effect.onExitPrimitive(
         Effect.flatMap(
-          Effect.onExitPrimitive(engine.load(flight.key), (exit) => {
+          Effect.onExitPrimitive(loads.load(flight), (exit) => {
             renewal.interruptUnsafe()
-            if (Exit.isFailure(exit)) engine.fail(flight, exit.cause, this.now())
+            if (Exit.isFailure(exit)) loads.fail(flight, exit.cause, this.now())
             return undefined
           }),
           (loaded) => this.write(loaded, position)
@@ -174,7 +207,7 @@ class SharedLoad<A, E> {
   /** Says that the loader is alive, three times in the time of a lease; a lease that was lost is not taken again. */
   renew(): Effect.Effect<void> {
     const { level } = this.parts
-    const { lease } = this.engine.parts.config
+    const { lease } = this.loads.parts.config
     return Effect.flatMap(Effect.sleep(lease / 3), () =>
       Effect.flatMap(
         level.ask(level.wiring.entries.renew(this.flight.key, this.token, lease)),
@@ -183,20 +216,13 @@ class SharedLoad<A, E> {
   }
 
   write(loaded: Loaded<A>, position: Position): Effect.Effect<void> {
-    const { engine, flight, parts, token } = this
-    const { config, meter } = engine.parts
+    const { flight, loads, parts, token } = this
+    const { meter } = loads.parts
     const { level } = parts
-    const { delta, fresh, option, tags } = loaded
-    const json = Option.isSome(option) ? parts.codec.encode(option.value) : undefined
-    if (json !== undefined && Result.isFailure(json)) {
-      meter.counters.unencodable.value++
-      return Effect.sync(() => engine.succeed(flight, loaded, undefined))
-    }
-    // Whole, so that the copy in memory and the original end together.
-    const life = fresh > 0
-      ? Math.max(1, Math.floor(fresh + Math.max(config.staleWhileRevalidate, config.staleIfError)))
-      : 0
-    const payload = Payload.encode({ id: token, fresh, life, delta, tags }, json?.success)
+    const sealed = seal(loads, parts.codec, loaded, token)
+    if (sealed === undefined) return Effect.sync(() => loads.succeed(flight, loaded, undefined))
+    const { life, payload } = sealed
+    const { tags } = loaded
     const at = this.now()
     return Effect.map(
       level.ask(level.wiring.entries.write({ key: flight.key, token, position, payload, ttl: life, tags })),
@@ -204,9 +230,9 @@ class SharedLoad<A, E> {
         if (written !== down) this.leased = false
         if (written === "lost" || written === "invalidated") {
           meter.counters.refusedWrites.value++
-          this.engine.flights.detach(flight)
+          this.loads.flights.detach(flight)
         }
-        engine.succeed(flight, loaded, this.keepsInMemory ? engine.entry(loaded, token, at, at + life) : undefined)
+        loads.succeed(flight, loaded, this.keepsInMemory ? loads.entry(loaded, token, at, at + life) : undefined)
       }
     )
   }
@@ -215,5 +241,5 @@ class SharedLoad<A, E> {
 /** The program of a flight where values are shared. */
 export const program = <A, E>(
   parts: SharedParts<A>
-): (engine: Engine<A, E>, flight: Flight<A, E>) => Effect.Effect<unknown, E> =>
-(engine, flight) => Effect.withFiber((fiber) => new SharedLoad(engine, flight, parts, fiber).run())
+): (loads: Loads<A, E>, flight: Flight<A, E>) => Effect.Effect<unknown, E> =>
+(loads, flight) => Effect.withFiber((fiber) => new SharedLoad(loads, flight, parts, fiber).run())

@@ -2,6 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { integerAtLeast } from "../../resilience/internal/options.ts"
+import type { Engine } from "./engine.ts"
+import { askAll } from "./many.ts"
 
 /**
  * How far a warming is.
@@ -24,29 +26,28 @@ export interface Progress {
  * @since 0.1.0
  */
 export interface WarmOptions {
-  /** Loads at a time: at least 1. Default 8. */
+  /** Loads at a time, with `loadMany` calls of it: at least 1. Default 8. */
   readonly concurrency?: number | undefined
   /** Called after each key, with what is done so far; it cannot end the warming. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
 }
 
-export const warm = (
+export const warm = <A, E>(
+  engine: Engine<A, E>,
   keys: Iterable<string>,
-  get: (key: string) => Effect.Effect<unknown, unknown>,
   options: WarmOptions | undefined
 ): Effect.Effect<Progress> =>
   Effect.suspend(() => {
     const all = Array.from(new Set(keys))
     const concurrency = integerAtLeast("concurrency", 1, options?.concurrency ?? 8)
     let progress: Progress = { total: all.length, done: 0, failed: 0 }
-    const one = (key: string) =>
-      Effect.flatMap(Effect.exit(get(key)), (exit) => {
-        progress = {
-          total: all.length,
-          done: progress.done + 1,
-          failed: progress.failed + (Exit.isFailure(exit) ? 1 : 0)
-        }
-        return options?.onProgress === undefined ? Effect.void : Effect.ignoreCause(options.onProgress(progress))
-      })
-    return Effect.map(Effect.forEach(all, one, { concurrency, discard: true }), () => progress)
+    const onDone = (exit: Exit.Exit<unknown, unknown>) => {
+      progress = {
+        total: all.length,
+        done: progress.done + 1,
+        failed: progress.failed + (Exit.isFailure(exit) ? 1 : 0)
+      }
+      return options?.onProgress === undefined ? Effect.void : Effect.ignoreCause(options.onProgress(progress))
+    }
+    return Effect.map(askAll(engine, all, concurrency, onDone), () => progress)
   })

@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as fc from "fast-check"
 import * as Entry from "../../../src/data/cacheAside/entry.ts"
-import * as Memory from "../../../src/data/cacheAside/memory.ts"
+import { Memory } from "../../../src/data/cacheAside/memory.ts"
 import * as Payload from "../../../src/data/cacheAside/payload.ts"
 import * as Trust from "../../../src/data/cacheAside/trust.ts"
 import { codec } from "../../../src/resource/cache/typed.ts"
@@ -84,37 +84,70 @@ describe("what becomes of an entry", () => {
 })
 
 describe("memory", () => {
-  it("never holds more than its capacity, nor a tag without a key, whatever is put and removed", () =>
+  it("holds what was put last and not removed, never more than its capacity, and no tag without a key", () =>
     fc.assert(fc.property(
       fc.integer({ min: 1, max: 5 }),
       fc.array(
         fc.tuple(
-          fc.constantFrom("put", "remove", "tag", "prefix", "use"),
+          fc.constantFrom("put", "put", "remove", "tag", "prefix", "use", "clear", "disturb"),
           fc.constantFrom("a1", "a2", "b1", "b2", "c1", "c2", "d1")
         )
       ),
       (capacity, steps) => {
-        const memory = Memory.make<string, never>(capacity)
+        const memory = new Memory<string, never>(capacity)
+        /** What may be there; what is missing besides was evicted. */
+        const model = new Map<string, Entry.Entry<string, never>>()
         for (const [step, key] of steps) {
+          const before = memory.evicted
           if (step === "put") {
-            Memory.put(memory, key, entry({ tags: [key[1]!] }))
-            assert.isTrue(memory.entries.has(key))
-          } else if (step === "remove") Memory.remove(memory, key)
-          else if (step === "tag") Memory.removeTag(memory, key[1]!)
-          else if (step === "prefix") Memory.removePrefix(memory, key[0]!)
-          else {
-            const found = memory.entries.get(key)
-            if (found !== undefined) found.used = true
-          }
-          assert.isAtMost(memory.entries.size, capacity)
+            const full = !memory.slots.has(key) && memory.size === capacity
+            const one = entry({ tags: [key[1]!] })
+            model.set(key, one)
+            memory.put(key, one)
+            assert.strictEqual(memory.evicted - before, full ? 1 : 0)
+            assert.strictEqual(memory.get(key), one)
+            assert.strictEqual(memory.quiet[memory.slots.get(key)!], one.quietUntil)
+          } else if (step === "remove") {
+            memory.remove(key)
+            model.delete(key)
+          } else if (step === "tag") {
+            memory.removeTag(key[1]!)
+            for (const one of model.keys()) if (one[1] === key[1]) model.delete(one)
+          } else if (step === "prefix") {
+            memory.removePrefix(key[0]!)
+            for (const one of model.keys()) if (one[0] === key[0]) model.delete(one)
+          } else if (step === "clear") {
+            memory.clear()
+            model.clear()
+          } else if (step === "disturb") {
+            memory.disturb()
+            for (const slot of memory.slots.values()) assert.strictEqual(memory.quiet[slot], -Infinity)
+          } else memory.touch(key)
+
+          assert.isAtMost(memory.size, capacity)
+          for (const one of model.keys()) if (!memory.slots.has(one)) model.delete(one)
+          assert.deepStrictEqual([...memory.slots.keys()].sort(), [...model.keys()].sort())
           const tagged = new Map<string, Set<string>>()
-          for (const present of memory.entries.keys()) {
+          for (const [present, slot] of memory.slots) {
+            assert.strictEqual(memory.get(present), model.get(present))
+            assert.strictEqual(memory.exits[slot], model.get(present)!.exit)
             tagged.set(present[1]!, (tagged.get(present[1]!) ?? new Set()).add(present))
           }
           assert.deepStrictEqual(memory.tagged, tagged)
         }
       }
     )))
+
+  it("what was read is spared once; among what was not, the oldest goes first", () => {
+    const memory = new Memory<string, never>(3)
+    for (const key of ["a", "b", "c"]) memory.put(key, entry({}))
+    memory.touch("a")
+    memory.put("d", entry({}))
+    assert.deepStrictEqual([...memory.slots.keys()].sort(), ["a", "c", "d"])
+    memory.put("e", entry({}))
+    memory.put("f", entry({}))
+    assert.deepStrictEqual([...memory.slots.keys()].sort(), ["d", "e", "f"])
+  })
 })
 
 describe("an entry as text", () => {
