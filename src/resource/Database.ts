@@ -174,7 +174,9 @@ export const layerFrom = <Settings, C extends Connections, E, R>(
       let current: C | undefined
       const connect: typeof definition.connect = (settings) =>
         Effect.map(definition.connect(settings), (connections) => {
-          if (connections.leakAfter !== undefined) leases.leakAfter = connections.leakAfter
+          if (connections.leakAfter !== undefined) {
+            leases.leakAfter = connections.leakAfter
+          }
           return current = connections
         })
       const counters = () => ({ ...current?.gauges?.(), leaks: leases.warned })

@@ -123,17 +123,19 @@ describe("Status", () => {
     })))
 
   it.effect("counts that cannot be read take nothing else along", () =>
-    withStatus(Effect.gen(function*() {
-      const status = yield* Status.Status
-      const counters = () => {
-        throw new Error("closed")
-      }
-      const node = yield* status.register({ id: "a", kind: "resource", counters })
-      node.counter("own").value++
-      yield* status.register({ id: "b", kind: "resource", counters: () => ({ open: 2 }) })
-      const { nodes } = yield* status.snapshot
-      assert.deepStrictEqual(nodes.map((one) => one.counters), [{ own: 1 }, { open: 2 }])
-    }).pipe(Effect.scoped)))
+    withStatus(
+      Effect.gen(function*() {
+        const status = yield* Status.Status
+        const counters = () => {
+          throw new Error("closed")
+        }
+        const node = yield* status.register({ id: "a", kind: "resource", counters })
+        node.counter("own").value++
+        yield* status.register({ id: "b", kind: "resource", counters: () => ({ open: 2 }) })
+        const { nodes } = yield* status.snapshot
+        assert.deepStrictEqual(nodes.map((one) => one.counters), [{ own: 1 }, { open: 2 }])
+      }).pipe(Effect.scoped)
+    ))
 
   it.effect("changes are a stream; a reader that does not read delays nobody", () =>
     withStatus(Effect.gen(function*() {

@@ -458,7 +458,7 @@ describe("A pool of connections of any kind", () => {
       return Effect.gen(function*() {
         const pool = yield* poolOf(fakes(), { name: "mail", leakAfter: "30 seconds" })
         const hold = Effect.fn("sendReport")(function*() {
-          yield* pool.use(() => Effect.never)
+          return yield* pool.use(() => Effect.never)
         })
         yield* fork(hold())
         yield* fork(

@@ -1,3 +1,4 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -15,26 +16,30 @@ const emptyEnvironment = Effect.provideService(
   ConfigProvider.fromEnv({ env: {} })
 )
 
-const files = FileSystem.layerNoop({
-  readFileString: (path) => Effect.succeed(path.endsWith(".json") ? "{\"cache\":{\"port\":1}}" : "cache:\n  port: 1\n")
-})
+/** Loads a real file of that name. */
+const load = (name: string, text: string) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const path = `${yield* fs.makeTempDirectoryScoped({ prefix: "seaworthy-settings-" })}/${name}`
+    yield* fs.writeFileString(path, text)
+    return yield* Effect.provide(Settings.load, Settings.layerFile(path))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer), emptyEnvironment)
 
 describe("Settings.layerFile without the package yaml", () => {
   it.effect("says what to install for a YAML file", () =>
     Effect.gen(function*() {
-      const error = yield* Effect.flip(Effect.provide(Settings.load, Settings.layerFile("app.yaml")))
-      assert.deepStrictEqual(error.issues, [{
-        path: "app.yaml",
-        source: "file app.yaml",
+      const error = yield* Effect.flip(load("app.yaml", "cache:\n  port: 1\n"))
+      const issues = error._tag === "SettingsError" ? error.issues : []
+      assert.deepStrictEqual(issues.map(({ actual, expected, hint }) => ({ actual, expected, hint })), [{
         expected: "a file that this installation can read",
         actual: "YAML without the package that reads it",
         hint: "npm install yaml, or use JSON"
       }])
-    }).pipe(Effect.provide(files), emptyEnvironment))
+    }))
 
   it.effect("reads a JSON file all the same", () =>
     Effect.gen(function*() {
-      const settings = yield* Effect.provide(Settings.load, Settings.layerFile("app.json"))
+      const settings = yield* load("app.json", "{\"cache\":{\"port\":1}}")
       assert.strictEqual(settings.cache.port, 1)
-    }).pipe(Effect.provide(files), emptyEnvironment))
+    }))
 })
