@@ -17,6 +17,14 @@ export const startRedis = async (): Promise<Pick<Running, "redis" | "close">> =>
   return { redis: await Effect.runPromise(Scope.provide(Servers.redis(), scope)), close: closing(scope) }
 }
 
+export const startPostgres = async (
+  settings?: Servers.PostgresOptions["settings"]
+): Promise<Pick<Running, "postgres" | "close">> => {
+  const scope = Scope.makeUnsafe()
+  const postgres = await Effect.runPromise(Scope.provide(Servers.postgres({ settings }), scope))
+  return { postgres, close: closing(scope) }
+}
+
 export const startAll = async (): Promise<Running> => {
   const scope = Scope.makeUnsafe()
   const both = Effect.all({ redis: Servers.redis(), postgres: Servers.postgres() }, { concurrency: 2 })

@@ -63,6 +63,7 @@ export interface Options extends NonNullable<Settings.Values["database"]>, PgDat
 const backend: PgDatabase.Backend<PostgresTarget.Target> = {
   driver: "pg",
   renew: true,
+  identify: true,
   target: (section) => {
     const target = PostgresTarget.parse(section)
     // The settings know the URL as a whole; the decoded password inside it is a secret of its own.

@@ -11,9 +11,9 @@
  * - `propagation` decides what happens when a transaction is open already. A demand that the open one does not meet is a
  *   {@link TransactionConflictError}.
  * - Serialization failures (40001), deadlocks (40P01) and connections lost before COMMIT begin the whole again, at the
- *   outermost level only, in a new transaction, after a jittered pause.
+ *   outermost level only, in a new transaction, after a jittered pause or as a `Schedule` says.
  * - A connection lost during COMMIT is a {@link CommitOutcomeUnknownError}; it is never repeated unless `verify` has
- *   shown that nothing was committed.
+ *   shown that nothing was committed, when nothing could be any more.
  * - The time-out covers all tries and pauses, waiting for a connection included; a surrounding `Deadline` shortens it.
  * - A joined part that fails undoes the whole, also when the outer work catches the failure: that is
  *   {@link RolledBackByInnerError}. Use `nested` for a part that may fail alone.
@@ -24,7 +24,8 @@
  * - The work can run several times: what it does outside of the database belongs into `afterCommit`.
  * - The default isolation is `REPEATABLE_READ`, stronger than the server's own default.
  * - With a `SqlClient` that is not of `Database`, the log has no statements, an error that the work swallows is only found
- *   at COMMIT, `requiresNew` waits for a connection like anybody, and a connection found dead at COMMIT is unknown.
+ *   at COMMIT, `requiresNew` waits for a connection like anybody, a connection found dead at COMMIT is unknown, and the
+ *   "no" of a `verify` effect leaves it unknown.
  * - On the embedded database there is one session: `requiresNew` inside a transaction is refused.
  *
  * Built on `SqlClient.withTransaction`, so that everything that uses that one joins in; which ignores an inner isolation
@@ -61,6 +62,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -101,26 +103,26 @@ const apply = <A, E, R>(
   work: Effect.Effect<A, E, R>,
   plan: Plan
 ): Effect.Effect<A, E | SqlError | TransactionError, R | SqlClient> =>
-  Effect.flatMap(SqlClient, (sql) =>
-    Effect.withFiber((fiber): Effect.Effect<A, E | SqlError | TransactionError, R> => {
-      const current = find(fiber.context, sql)
-      switch (plan.propagation) {
-        case "required":
-          return current === undefined ? Outermost.run(work, sql, plan) : join(work, sql, plan, current)
-        case "nested":
-          return current === undefined ? Outermost.run(work, sql, plan) : nest(work, sql, plan, current)
-        case "mandatory":
-          return current === undefined ? refuse(plan, "NoTransaction") : join(work, sql, plan, current)
-        case "supports":
-          return current === undefined ? work : join(work, sql, plan, current)
-        case "never":
-          return current === undefined ? work : refuse(plan, "TransactionOpen")
-        case "requiresNew":
-          return current !== undefined && sql.driver === "pglite"
-            ? refuse(plan, "SingleSession")
-            : Outermost.run(work, sql, plan)
-      }
-    }))
+  Effect.withFiber((fiber): Effect.Effect<A, E | SqlError | TransactionError, R> => {
+    const sql = Context.getUnsafe(fiber.context, SqlClient)
+    const current = find(fiber.context, sql)
+    switch (plan.propagation) {
+      case "required":
+        return current === undefined ? Outermost.run(work, sql, plan) : join(work, sql, plan, current)
+      case "nested":
+        return current === undefined ? Outermost.run(work, sql, plan) : nest(work, sql, plan, current)
+      case "mandatory":
+        return current === undefined ? refuse(plan, "NoTransaction") : join(work, sql, plan, current)
+      case "supports":
+        return current === undefined ? work : join(work, sql, plan, current)
+      case "never":
+        return current === undefined ? work : refuse(plan, "TransactionOpen")
+      case "requiresNew":
+        return current !== undefined && sql.driver === "pglite"
+          ? refuse(plan, "SingleSession")
+          : Outermost.run(work, sql, plan)
+    }
+  })
 
 const refuse = (plan: Plan, reason: TransactionRefusedError["reason"]) =>
   Effect.fail(new TransactionRefusedError({ strategy: plan.name, reason }))

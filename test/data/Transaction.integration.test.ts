@@ -16,8 +16,9 @@ import { SqlClient } from "effect/sql/SqlClient"
 import * as PostgresDatabase from "../../src/backends/PostgresDatabase.ts"
 import * as Transaction from "../../src/data/Transaction.ts"
 import * as StatusModule from "../../src/observability/Status.ts"
-import { PoolExhaustedError } from "../../src/resource/Database.ts"
+import { Database, PoolExhaustedError } from "../../src/resource/Database.ts"
 import * as FaultProxy from "../../src/testing/FaultProxy.ts"
+import { interruptAt, steps } from "../support/EveryStep.ts"
 import { eventually, pause, timed } from "../support/Live.ts"
 import * as Servers from "../support/Servers.ts"
 import { suite } from "./transactionSuite.ts"
@@ -81,12 +82,13 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
   suite("like everywhere", database(() => ({ pool: { max_connections: 4 } })), false)
 
   const withDatabase = <A, E>(
-    program: Effect.Effect<A, E, SqlClient | Scope.Scope | StatusModule.Status>,
-    more?: () => PostgresDatabase.Options
+    program: Effect.Effect<A, E, SqlClient | Database | Scope.Scope | StatusModule.Status>,
+    more?: () => PostgresDatabase.Options,
+    history = 20
   ) =>
     Effect.scoped(program).pipe(
       Effect.provide(
-        Layer.mergeAll(database(more), Transaction.layerWith({ history: 20 })).pipe(
+        Layer.mergeAll(database(more), Transaction.layerWith({ history })).pipe(
           Layer.provideMerge(StatusModule.layer)
         )
       )
@@ -95,13 +97,14 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
   /** A program on a database behind a proxy. */
   const behindProxy = <A, E>(
     program: (proxy: FaultProxy.FaultProxy) => Effect.Effect<A, E, SqlClient | Scope.Scope | StatusModule.Status>,
-    more: PostgresDatabase.Options = {}
+    more: PostgresDatabase.Options = {},
+    history?: number
   ) =>
     Effect.scoped(Effect.gen(function*() {
       const proxy = yield* FaultProxy.make({ target: { host: server.host, port: server.port } })
       // No checks of the monitor among the traffic.
       const monitoring = { check_interval: Duration.hours(1) }
-      return yield* withDatabase(program(proxy), () => ({ port: proxy.port, monitoring, ...more }))
+      return yield* withDatabase(program(proxy), () => ({ port: proxy.port, monitoring, ...more }), history)
     }))
 
   const makeTable = Effect.gen(function*() {
@@ -226,6 +229,12 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           }))
           assert.strictEqual(new Set(pids).size, 2)
           assert.deepStrictEqual(yield* ids, [2, 12])
+          const alive = Effect.map(
+            admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'terminated'"),
+            (rows) => rows.map(({ pid }) => pid)
+          )
+          assert.include(yield* alive, pids[1])
+          assert.notInclude(yield* alive, pids[0])
           yield* nothingOpen("terminated")
         }),
         () => ({ application_name: "terminated" })
@@ -246,7 +255,9 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           assert.deepStrictEqual(yield* ids, [2])
           const [entry] = yield* Transaction.history
           assert.strictEqual(entry?.attempts, 2)
-        })
+          yield* nothingOpen("killed")
+        }),
+        () => ({ application_name: "killed" })
       ))
 
     it.live("noticed before COMMIT could be sent begins again: nothing was committed", () =>
@@ -266,8 +277,8 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           }))
           assert.strictEqual(tries, 2)
           assert.deepStrictEqual(yield* ids, [2])
-        })
-      ))
+          yield* nothingOpen("noticed")
+        }), { application_name: "noticed" }))
 
     it.live("reset by the network begins again", () =>
       behindProxy((proxy) =>
@@ -387,6 +398,40 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
           assert.deepStrictEqual(yield* ids, [2])
         })))
 
+    it.live("that is still being made is waited for before the no of a verify counts, and is not made twice", () =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const { has, ids, put, sql } = yield* makeTable
+          // A COMMIT that takes its time: the check of a deferred constraint sleeps.
+          const slow = freshName("slow")
+          yield* sql.unsafe(`CREATE TABLE ${slow} (id int)`)
+          yield* sql.unsafe(
+            `CREATE FUNCTION ${slow}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'`
+          )
+          yield* sql.unsafe(
+            `CREATE CONSTRAINT TRIGGER sleep AFTER INSERT ON ${slow} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ${slow}()`
+          )
+          const committing = Effect.map(
+            admin(
+              "SELECT 1 FROM pg_stat_activity WHERE application_name = 'lingers' AND query = 'COMMIT' AND state = 'active'"
+            ),
+            (rows) => rows.length === 1
+          )
+          yield* Effect.forkScoped(Effect.andThen(eventually(committing), proxy.resetConnections))
+          let tries = 0
+          const work = Effect.suspend(() =>
+            put(++tries).pipe(Effect.andThen(sql.unsafe(`INSERT INTO ${slow} VALUES (1)`)), Effect.as(`try ${tries}`))
+          )
+          const answers: Array<boolean> = []
+          const verify = Effect.tap(has(1), (answer) => Effect.sync(() => answers.push(answer)))
+          assert.strictEqual(yield* Transaction.run(work, { verify }), "try 1")
+          // What the question would have led to without waiting.
+          assert.isFalse(answers[0])
+          assert.isTrue(answers.at(-1))
+          assert.deepStrictEqual(yield* ids, [1])
+          yield* nothingOpen("lingers")
+        }), { application_name: "lingers" }))
+
     for (const [what, direction, answer] of [["as committed", "out", 2], ["as aborted", "in", 3]] as const) {
       it.live(`settled by the server ${what}, asked until it can be reached`, () =>
         behindProxy((proxy) =>
@@ -454,6 +499,95 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
         const error = yield* Effect.flip(Transaction.run(twice, { verify: Effect.die("not asked") }))
         assert.strictEqual(error._tag === "SqlError" && error.reason._tag, "UniqueViolation")
         assert.deepStrictEqual(yield* sql`SELECT id FROM ${sql(name)}`, [])
+      })))
+  })
+
+  describe("work that is forked and goes on", () => {
+    it.live("does not reach the connection any more, and a statement under way does not stay on one that is lent again", () =>
+      withDatabase(
+        Effect.gen(function*() {
+          const { ids, put, sql } = yield* makeTable
+          const later = yield* Deferred.make<void>()
+          let pid = 0
+          const late = yield* Transaction.run(Effect.gen(function*() {
+            pid = yield* backendPid
+            return yield* Effect.forkDetach(Effect.andThen(Deferred.await(later), put(1)))
+          }))
+          yield* Deferred.succeed(later, undefined)
+          assert.match(String(yield* Effect.flip(Fiber.join(late))), /connection was given back/)
+          assert.strictEqual(yield* backendPid, pid)
+          assert.deepStrictEqual(yield* ids, [])
+
+          const busy = yield* Effect.scoped(Effect.gen(function*() {
+            const connection = yield* sql.reserve
+            return yield* Effect.forkDetach(connection.execute("SELECT pg_sleep(60)", [], undefined), {
+              startImmediately: true
+            })
+          }))
+          assert.isTrue(Exit.isFailure(yield* Fiber.await(busy)))
+          assert.notStrictEqual(yield* backendPid, pid)
+          yield* terminate(pid)
+        }),
+        () => ({ application_name: "forks", pool: { max_connections: 1 } })
+      ))
+  })
+
+  describe("the statements of a transaction", () => {
+    it.live("are those of the work, BEGIN and COMMIT: no other round trip, and none of them parsed twice", () =>
+      behindProxy((proxy) =>
+        Effect.gen(function*() {
+          const { has, put } = yield* makeTable
+          const sent = Effect.map(proxy.stats, ({ bytesIn }) => bytesIn)
+          const sizes: Array<number> = []
+          for (const id of [1, 2, 3]) {
+            const before = yield* sent
+            yield* Transaction.run(put(id), { verify: has(id) })
+            sizes.push((yield* sent) - before)
+          }
+          const log = yield* Transaction.history
+          assert.deepStrictEqual(log.map(({ operations }) => operations.map(({ text }) => text.split(" ")[0])), [
+            ["BEGIN", "INSERT", "COMMIT"],
+            ["BEGIN", "INSERT", "COMMIT"],
+            ["BEGIN", "INSERT", "COMMIT"]
+          ])
+          // What is said once on a connection: the texts, and the question who is behind it.
+          assert.isBelow(sizes[1]!, sizes[0]! / 2)
+          assert.strictEqual(sizes[2], sizes[1])
+        }), { pool: { max_connections: 1 } }))
+
+    it.live(
+      "interrupted at any step leave no connection behind, whether single or in a transaction",
+      () =>
+        withDatabase(
+          Effect.gen(function*() {
+            const { pool, sql } = yield* Database
+            for (const work of [sql`SELECT 1`, sql.withTransaction(sql`SELECT 1`), Transaction.run(sql`SELECT 1`)]) {
+              for (const step of steps(10, 12)) {
+                yield* interruptAt(Effect.ignore(work), step)
+                const { active, waiting } = yield* pool.stats
+                assert.deepStrictEqual([active, waiting], [0, 0], JSON.stringify(step))
+              }
+            }
+            assert.deepStrictEqual(yield* pool.leases, [])
+            yield* nothingOpen("stepwise")
+            // As many as there are can be had at once.
+            yield* Effect.scoped(Effect.all([sql.reserve, sql.reserve], { concurrency: 2 }))
+          }),
+          () => ({ application_name: "stepwise", pool: { max_connections: 2 } })
+        ),
+      60_000
+    )
+
+    it.live("are in the log as interrupted when they were", () =>
+      withDatabase(Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* Effect.flip(Transaction.run(sql`SELECT pg_sleep(60)`, { timeout: "200 millis" }))
+        const [entry] = yield* Transaction.history
+        assert.deepStrictEqual(entry?.operations.map(({ failure, text }) => [text.split("(")[0], failure]), [
+          ["BEGIN ISOLATION LEVEL REPEATABLE READ", undefined],
+          ["SELECT pg_sleep", "interrupted"],
+          ["ROLLBACK", undefined]
+        ])
       })))
   })
 
@@ -535,6 +669,7 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
             const acknowledged: Array<string> = []
             const refused: Array<string> = []
             const failures = new Map<string, number>()
+            let injected = 0
             const end = performance.now() + seconds * 1_000
 
             const transfer = (id: string, source: number, target: number, amount: number) =>
@@ -562,7 +697,12 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
                       isolation: number % 2 === 0 ? "SERIALIZABLE" : "REPEATABLE_READ",
                       timeout: "3 seconds",
                       // Some ask the server, some leave it open.
-                      verify: number % 4 < 2 ? "server" : undefined,
+                      verify: [
+                        "server" as const,
+                        Effect.map(sql`SELECT 1 FROM transfers WHERE id = ${id}`, (rows) => rows.length === 1),
+                        "server" as const,
+                        undefined
+                      ][number % 4],
                       verifyTimeout: "2 seconds"
                     }),
                     // Now and then a caller goes away.
@@ -606,6 +746,7 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
               while (performance.now() < end) {
                 yield* pause(yield* Random.nextIntBetween(20, 150))
                 yield* faults[yield* Random.nextIntBetween(0, faults.length - 1)]!
+                injected++
                 yield* proxy.pass
               }
             })
@@ -637,15 +778,19 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
             )
             const node = yield* Effect.flatMap(StatusModule.Status, (status) => status.get("transactions"))
             assert.isAbove(node?.counters["repeated"] ?? 0, 0, "no fault had any effect")
+            // Those settled as not committed were tried again, and are among the repeated.
+            const settled = (yield* Transaction.history).filter(({ outcome, verified }) =>
+              verified && outcome === "committed"
+            )
             console.log(
-              `soak: ${acknowledged.length} acknowledged, failed ${JSON.stringify(Object.fromEntries(failures))}, ${
-                JSON.stringify(node?.counters)
-              }`
+              `soak: ${acknowledged.length} acknowledged under ${injected} faults, failed ${
+                JSON.stringify(Object.fromEntries(failures))
+              }, ${settled.length} lost COMMITs found committed, ${JSON.stringify(node?.counters)}`
             )
           }), {
           application_name: "bank",
           pool: { max_connections: 8, max_waiting: 100, acquire_timeout: Duration.seconds(2) }
-        }),
+        }, 1_000_000),
       (seconds + 60) * 1_000
     )
   })

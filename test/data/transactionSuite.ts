@@ -207,7 +207,7 @@ export const suite = <E>(
           Effect.gen(function*() {
             yield* put("outer")
             yield* own
-            yield* Effect.fail("storm" as const)
+            return yield* Effect.fail("storm" as const)
           })
         )
         const error = yield* Effect.flip(outer)
@@ -364,7 +364,7 @@ export const suite = <E>(
         const fiber = yield* Effect.forkChild(Transaction.run(Effect.gen(function*() {
           yield* Transaction.afterRollback(Effect.sync(() => void seen.push("undone")))
           yield* Deferred.succeed(inside, undefined)
-          yield* Effect.never
+          return yield* Effect.never
         })))
         yield* Deferred.await(inside)
         yield* Fiber.interrupt(fiber)

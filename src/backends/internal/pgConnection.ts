@@ -6,17 +6,23 @@ import * as Effect from "effect/Effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import type { Lent } from "../../resource/database/client.ts"
+import type { Backend } from "../../resource/database/hooks.ts"
 import { reclassify } from "./pgErrors.ts"
 
 type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
 const rowsOf = (result: PgConnection.Result) => result.rows
 
-export class SessionConnection implements Connection {
+export class SessionConnection implements Lent {
   readonly session: PgConnection.PgConnection
+  readonly drop: Effect.Effect<void> | undefined
+  readonly identify: Lent["identify"]
 
-  constructor(session: PgConnection.PgConnection) {
+  constructor(session: PgConnection.PgConnection, reserved?: Pick<Lent, "drop" | "identify">) {
     this.session = session
+    this.drop = reserved?.drop
+    this.identify = reserved?.identify
   }
 
   private query(sql: string, params: ReadonlyArray<unknown>, prepare: boolean) {
@@ -48,6 +54,32 @@ export class SessionConnection implements Connection {
       ? rows
       : Stream.mapArray(rows, (chunk) => transformRows(chunk) as Arr.NonEmptyReadonlyArray<PgConnection.Row>)
   }
+}
+
+const who =
+  "SELECT pg_backend_pid() AS pid, extract(epoch FROM backend_start)::text AS started_at FROM pg_stat_get_activity(pg_backend_pid())"
+
+/**
+ * Asks a session once which process serves it. The number that the driver was told at the start is that of a pooler, if
+ * there is one: then the process behind may be another for each transaction.
+ */
+export const makeIdentify = (): (
+  session: PgConnection.PgConnection
+) => Effect.Effect<Backend | undefined, SqlError> => {
+  const known = new WeakMap<PgConnection.PgConnection, Backend | "unknown">()
+  const told = (backend: Backend | "unknown") => backend === "unknown" ? undefined : backend
+  return (session) =>
+    Effect.suspend(() => {
+      const before = known.get(session)
+      if (before !== undefined) return Effect.succeed(told(before))
+      return Effect.map(Effect.mapError(session.query(who, [], false), reclassify), ({ rows: [row] }) => {
+        const startedAt = row?.["started_at"]
+        const direct = row?.["pid"] === session.processId && typeof startedAt === "string"
+        const backend = direct ? { pid: session.processId, startedAt } : "unknown"
+        known.set(session, backend)
+        return told(backend)
+      })
+    })
 }
 
 const nothing: PgConnection.Result = { command: "ROLLBACK", rowCount: 0, oid: null, rows: [], fields: [] }

@@ -1,6 +1,8 @@
 // One generation of connections to a Postgres: pool, gate in front of it, the monitor's own connection, and the sockets.
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import type * as PgPool from "@effect/sql-pg/PgPool"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,9 +11,9 @@ import * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
 import type { Connections } from "../../resource/database/client.ts"
-import { asSqlError } from "../../resource/database/errors.ts"
+import type { PoolExhaustedError } from "../../resource/database/errors.ts"
 import * as Gate from "../../resource/database/gate.ts"
-import { SessionConnection } from "./pgConnection.ts"
+import { makeIdentify, SessionConnection } from "./pgConnection.ts"
 import { reclassify } from "./pgErrors.ts"
 import * as PgSessions from "./pgSessions.ts"
 
@@ -25,10 +27,12 @@ export interface PoolOptions {
   readonly validationInterval: Duration.Duration
   /** Checks in a row without any answer after which silent connections are cut. */
   readonly silentChecks: number
+  /** Whether each connection has a process of the server to itself. */
+  readonly identify: boolean
 }
 
 export interface PgConnections extends Connections {
-  readonly reserve: Effect.Effect<SessionConnection, SqlError, Scope.Scope>
+  readonly reserve: Effect.Effect<SessionConnection, SqlError | PoolExhaustedError, Scope.Scope>
   /** A session outside the pool, with other options where given. */
   readonly open: (
     overrides?: Partial<PgConnection.Config>
@@ -78,6 +82,8 @@ const bytesRead = (socket: Duplex): number => "bytesRead" in socket ? Number(soc
 export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlError, Scope.Scope> =>
   Effect.gen(function*() {
     const sockets = new Sockets()
+    const identify = options.identify ? makeIdentify() : undefined
+    let closed = false
     const gate = Gate.make(options.limits)
     const pool = yield* PgSessions.make({
       config: { ...options.config, stream: () => sockets.track(options.dial()) },
@@ -86,10 +92,24 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
     // Runs before the pool's own finalizer, which would wait for connections in use for as long as they hang.
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
+        closed = true
         gate.close()
         if (gate.inside() > 0) sockets.cutAll()
       })
     )
+
+    /** Runs `inside` uninterruptibly, past the gate; it owes a `leave`. */
+    const entered = <A, E, R>(
+      inside: (restore: Gate.Restore, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
+    ): Effect.Effect<A, E | PoolExhaustedError, R> =>
+      Effect.uninterruptibleMask((restore): Effect.Effect<A, E | PoolExhaustedError, R> => {
+        const fiber = Fiber.getCurrent()!
+        if (closed || gate.waiting() > 0 || gate.inside() >= options.limits.maxConnections) {
+          return Effect.flatMap(gate.admit(restore), () => inside(restore, fiber))
+        }
+        gate.occupy()
+        return inside(restore, fiber)
+      })
 
     const open: PgConnections["open"] = (overrides) =>
       Effect.mapError(PgConnection.make({ ...options.config, stream: options.dial, ...overrides }), reclassify)
@@ -105,11 +125,37 @@ export const make = (options: PoolOptions): Effect.Effect<PgConnections, SqlErro
       )
 
     return {
-      borrow: (f) => asSqlError(gate.pass(pool.use((session) => f(new SessionConnection(session))))),
-      reserve: Effect.andThen(
-        asSqlError(gate.enter),
-        Effect.map(Effect.mapError(pool.reserve, reclassify), (session) => new SessionConnection(session))
-      ),
+      borrow: (f) =>
+        entered((restore, fiber) => {
+          const clock = fiber.getRef(Clock.Clock)
+          let session: PgConnection.PgConnection | undefined
+          const used = pool.use(fiber, (taken) => {
+            session = taken
+            return f(new SessionConnection(taken))
+          })
+          return Effect.onExitPrimitive(restore(used), () => {
+            if (session !== undefined) pool.returned(session, clock)
+            gate.leave()
+            return undefined
+          }, true)
+        }),
+      // Not pinned: a session that is lent is nobody else's, and pinning costs as much as a statement.
+      reserve: entered((restore, fiber) => {
+        const clock = fiber.getRef(Clock.Clock)
+        let session: PgConnection.PgConnection | undefined
+        const leave = Effect.sync(() => {
+          if (session !== undefined) pool.returned(session, clock)
+          gate.leave()
+        })
+        return Effect.flatMap(
+          Scope.addFinalizer(Context.getUnsafe(fiber.context, Scope.Scope), leave),
+          () =>
+            Effect.map(restore(Effect.mapError(pool.reserve, reclassify)), (taken) => {
+              session = taken
+              return new SessionConnection(taken, { drop: pool.drop(taken), identify: identify?.(taken) })
+            })
+        )
+      }),
       open,
       probe,
       gauges: () => ({

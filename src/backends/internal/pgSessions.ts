@@ -3,6 +3,7 @@
 // replace them all.
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgPool from "@effect/sql-pg/PgPool"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,7 +12,6 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
-import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
 
 export interface Options {
   readonly config: PgPool.Config
@@ -20,11 +20,16 @@ export interface Options {
 }
 
 export interface PgSessions {
+  /** A session for as long as the effect runs; to be told of with `returned`. */
   readonly use: <A, E, R>(
+    fiber: Fiber.Fiber<unknown, unknown>,
     f: (session: PgConnection.PgConnection) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError, R>
-  /** A session of one's own until the scope closes. */
+  /** A session of one's own until the scope closes; to be told of with `returned`. */
   readonly reserve: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope>
+  readonly returned: (session: PgConnection.PgConnection, clock: Clock.Clock) => void
+  /** Closes a session when it comes back. */
+  readonly drop: (session: PgConnection.PgConnection) => Effect.Effect<void>
   /** Closes the idle ones now and those in use when they come back. */
   readonly purge: Effect.Effect<void, SqlError>
 }
@@ -33,6 +38,11 @@ export interface PgSessions {
 const jitter = 0.1
 /** How long a session may take to say that it lives. */
 const answerWithin = "2 seconds"
+
+/** In place of a result: the session was not fit to be used. */
+const unfit = Symbol("unfit")
+
+const millis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 interface Card {
   readonly expiresAt: number
@@ -75,45 +85,61 @@ export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scop
         )
       )
 
-    const isFit = (session: PgConnection.PgConnection): Effect.Effect<boolean> =>
-      Effect.withFiber((fiber) => {
-        const now = monotonicMillis(fiber)
-        const card = cards.get(session)
-        if (card === undefined) {
-          const draw = fiber.getRef(Random.Random).nextDoubleUnsafe()
-          cards.set(session, { expiresAt: now + lifetime * (1 - jitter * draw), usedAt: now })
-          return Effect.succeed(true)
-        }
-        if (now >= card.expiresAt) return Effect.succeed(false)
-        const idle = now - card.usedAt
-        card.usedAt = now
-        return idle < interval ? Effect.succeed(true) : answers(session)
-      })
+    /** Whether a session may be lent; `undefined` when it has to be asked. */
+    const isFit = (session: PgConnection.PgConnection, fiber: Fiber.Fiber<unknown, unknown>): boolean | undefined => {
+      const now = millis(fiber.getRef(Clock.Clock))
+      const card = cards.get(session)
+      if (card === undefined) {
+        const draw = fiber.getRef(Random.Random).nextDoubleUnsafe()
+        cards.set(session, { expiresAt: now + lifetime * (1 - jitter * draw), usedAt: now })
+        return true
+      }
+      if (now >= card.expiresAt) return false
+      const idle = now - card.usedAt
+      card.usedAt = now
+      return idle < interval ? true : undefined
+    }
+    const returned = (session: PgConnection.PgConnection, clock: Clock.Clock): void => {
+      const card = cards.get(session)
+      if (card !== undefined) card.usedAt = millis(clock)
+    }
 
     const get: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope> = Effect.suspend(() => {
       const { pool } = current
       return Effect.flatMap(pool.get, (session) =>
-        Effect.flatMap(isFit(session), (fit) =>
-          fit ? Effect.succeed(session) : Effect.andThen(pool.invalidate(session), get)))
+        Effect.withFiber((fiber) => {
+          const fit = isFit(session, fiber)
+          if (fit === true) return Effect.succeed(session)
+          const replaced = Effect.andThen(pool.invalidate(session), get)
+          if (fit === false) return replaced
+          return Effect.flatMap(answers(session), (alive) => alive ? Effect.succeed(session) : replaced)
+        }))
     })
-    const returned = (session: PgConnection.PgConnection) =>
-      Effect.withFiber((fiber) => {
-        const card = cards.get(session)
-        if (card !== undefined) {
-          card.usedAt = monotonicMillis(fiber)
-        }
-        return Effect.void
-      })
 
     return {
-      use: (f) =>
-        Effect.scoped(Effect.flatMap(get, (session) =>
-          Effect.ensuring(f(session), returned(session)))),
-      reserve: Effect.flatMap(get, (session) =>
-        Effect.andThen(
-          Effect.addFinalizer(() => returned(session)),
-          session.pin
-        )),
+      use: <A, E, R>(
+        fiber: Fiber.Fiber<unknown, unknown>,
+        f: (session: PgConnection.PgConnection) => Effect.Effect<A, E, R>
+      ) => {
+        const { pool } = current
+        // One that is not fit is given back before another is taken: a pool of one would wait for itself.
+        const refused = (session: PgConnection.PgConnection) => Effect.as(pool.invalidate(session), unfit)
+        const used = pool.use((session): Effect.Effect<A | typeof unfit, E, R> => {
+          const fit = isFit(session, fiber)
+          if (fit === true) return f(session)
+          if (fit === false) return refused(session)
+          return Effect.flatMap(answers(session), (alive): Effect.Effect<A | typeof unfit, E, R> =>
+            alive ? f(session) : refused(session))
+        })
+        return Effect.flatMap(used, (result): Effect.Effect<A, E | SqlError, R> =>
+          result === unfit ? Effect.scoped(Effect.flatMap(get, f)) : Effect.succeed(result))
+      },
+      reserve: get,
+      returned,
+      drop: (session) =>
+        Effect.suspend(() =>
+          current.pool.invalidate(session)
+        ),
       purge: Effect.uninterruptible(Effect.gen(function*() {
         const old = current
         current = yield* open

@@ -6,18 +6,18 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { monotonicMillis } from "../../resilience/internal/monotonic.ts"
-import { CurrentBegin } from "../../resource/database/hooks.ts"
-import { begin, type Traits } from "./demand.ts"
+import { CurrentBegin, watching } from "../../resource/database/hooks.ts"
+import * as Alarm from "./alarm.ts"
+import type { Traits } from "./demand.ts"
 import { RolledBackByInnerError } from "./errors.ts"
 import { deniesCommit, isTransient, kindOf, sqlErrorIn } from "./failure.ts"
-import { type Journal, makeJournal, Observed } from "./observed.ts"
+import { Journal } from "./journal.ts"
 import { type Current, CurrentTransaction, makeOpen, type Open, outside } from "./state.ts"
 
 /** How a try ended. */
@@ -57,8 +57,11 @@ export interface Setting {
   readonly graceMillis: number
   /** Whether statements are kept for the history. */
   readonly keep: boolean
-  /** Ask the server for the number of the transaction before COMMIT. */
-  readonly identify: boolean
+  /**
+   * What is asked for, so that the outcome can be found out when the answer to COMMIT is lost: the number of the
+   * transaction, before COMMIT, or the process of the server, before BEGIN.
+   */
+  readonly identify: "transaction" | "backend" | undefined
 }
 
 type Phase = "begin" | "work" | "commit"
@@ -66,12 +69,11 @@ type Phase = "begin" | "work" | "commit"
 interface Progress<A> {
   phase: Phase
   value: A | undefined
-  committed: boolean
 }
 
 export const makeTry = <A>(setting: Setting): Try<A> => ({
   open: makeOpen(setting.sql.transactionService, setting.name, setting.traits),
-  journal: makeJournal(setting.keep),
+  journal: new Journal(setting.traits, setting.keep, setting.identify === "backend"),
   xid: undefined,
   verified: false,
   ended: undefined
@@ -85,11 +87,12 @@ export const run = <A, E, R>(
 ): Effect.Effect<void, never, R> =>
   Effect.callback<void, never, R>((resume) => {
     const caller = Fiber.getCurrent()!
-    const progress: Progress<A> = { phase: "begin", value: undefined, committed: false }
+    const progress: Progress<A> = { phase: "begin", value: undefined }
     const fiber = Effect.runForkWith(contextOf<R>(caller.context, setting, attempt))(
       transaction(work, caller.context, setting, attempt, progress)
     )
-    let timers: Array<Fiber.Fiber<void>> = []
+    const alarm = Alarm.of(caller.getRef(Clock.Clock))
+    const calls: Array<Alarm.Call> = []
     let timedOut = false
     let waiting: (() => void) | undefined = () => resume(Effect.void)
 
@@ -97,19 +100,14 @@ export const run = <A, E, R>(
       if (attempt.ended !== undefined) return
       attempt.ended = ended
       attempt.open.ended = true
-      for (const timer of timers) timer.interruptUnsafe(caller.id)
-      timers = []
+      for (const call of calls) alarm.remove(call, caller)
       waiting?.()
     }
-    const after = (millis: number, then: () => void) => {
-      if (millis === Infinity) return
-      const timer = Effect.runForkWith(caller.context)(
-        caller.getRef(Clock.Clock).sleep(Duration.millis(Math.max(0, millis)))
-      )
-      timers.push(timer)
-      timer.addObserver((exit) => {
-        if (Exit.isSuccess(exit)) then()
-      })
+    const ring = (at: number, then: () => void) => {
+      if (attempt.ended !== undefined) return
+      const call = new Alarm.Call(at, then)
+      calls.push(call)
+      alarm.add(call)
     }
     // No answer: for COMMIT that leaves everything open, for anything before it the transaction cannot stand.
     const giveUp = () =>
@@ -120,12 +118,12 @@ export const run = <A, E, R>(
       )
     const stop = () => {
       if (progress.phase !== "commit") fiber.interruptUnsafe(caller.id)
-      after(setting.graceMillis, giveUp)
+      ring(monotonicMillis(caller) + setting.graceMillis, giveUp)
     }
 
     fiber.addObserver((exit) => settle(judge(exit, progress, attempt, timedOut)))
     if (attempt.ended !== undefined) return
-    after(setting.endAt - monotonicMillis(caller), () => {
+    ring(setting.endAt, () => {
       timedOut = true
       if (progress.phase === "commit") giveUp()
       else stop()
@@ -143,38 +141,40 @@ const transaction = <A, E, R>(
   { identify, sql }: Setting,
   attempt: Try<A>,
   progress: Progress<A>
-): Effect.Effect<A, E | SqlError | RolledBackByInnerError, R> =>
-  sql.withTransaction(
-    Effect.suspend(() => {
-      progress.phase = "work"
-      return Effect.flatMap(work, (value): Effect.Effect<A, SqlError | RolledBackByInnerError> => {
-        if (attempt.open.failedPart !== undefined) {
-          return Effect.fail(
-            new RolledBackByInnerError({ transaction: attempt.open.name, inner: attempt.open.failedPart })
-          )
-        }
-        // A swallowed error: Postgres would answer COMMIT with a rollback, so it need not be asked.
-        if (attempt.journal.aborted !== undefined) return Effect.fail(attempt.journal.aborted)
-        const ready = Effect.andThen(
-          // Runs when COMMIT was answered, whatever happens to the connection afterwards.
-          sql.afterCommit(Effect.sync(() => {
-            progress.committed = true
-          })),
-          // The last step of the work: from here on nobody interrupts this fiber.
-          Effect.sync(() => {
-            progress.value = value
-            progress.phase = "commit"
-            return value
-          })
-        )
-        return identify ? Effect.andThen(identifyOn(sql, attempt), ready) : ready
+): Effect.Effect<A, E | SqlError | RolledBackByInnerError, R> => {
+  const watched = watching.has(sql.transactionService)
+  const whole = Effect.suspend(() => {
+    progress.phase = "work"
+    return Effect.flatMap(work, (value): Effect.Effect<A, SqlError | RolledBackByInnerError> => {
+      const { journal, open } = attempt
+      if (open.failedPart !== undefined) {
+        return Effect.fail(new RolledBackByInnerError({ transaction: open.name, inner: open.failedPart }))
+      }
+      // A swallowed error: Postgres would answer COMMIT with a rollback, so it need not be asked.
+      if (journal.aborted !== undefined) return Effect.fail(journal.aborted)
+      // The last step of the work: from here on nobody interrupts this fiber.
+      const ready = Effect.sync(() => {
+        progress.value = value
+        progress.phase = "commit"
+        return value
       })
-    }).pipe(
+      const told = watched ? ready : Effect.andThen(tellCommit(sql, journal), ready)
+      return identify === "transaction" ? Effect.andThen(identifyOn(sql, attempt), told) : told
+    })
+  })
+  return sql.withTransaction(
+    watched
+      ? whole
       // Meant for this one transaction: what is begun inside has its own.
-      Effect.provideService(SqlClient.BeginTransaction, Context.get(outer, SqlClient.BeginTransaction)),
-      Effect.provideService(CurrentBegin, undefined)
-    )
+      : Effect.provideService(whole, SqlClient.BeginTransaction, Context.get(outer, SqlClient.BeginTransaction))
   )
+}
+
+/** Without a connection that tells: runs when COMMIT was answered, whatever happens to the connection afterwards. */
+const tellCommit = (sql: SqlClient.SqlClient, journal: Journal): Effect.Effect<void> =>
+  sql.afterCommit(Effect.sync(() => {
+    journal.committed = true
+  }))
 
 const identifyOn = <A>(sql: SqlClient.SqlClient, attempt: Try<A>): Effect.Effect<void, SqlError> =>
   Effect.flatMap(
@@ -192,22 +192,22 @@ const identifyOn = <A>(sql: SqlClient.SqlClient, attempt: Try<A>): Effect.Effect
   )
 
 const contextOf = <R>(outer: Context.Context<never>, setting: Setting, attempt: Try<unknown>): Context.Context<R> => {
-  const { sql, traits } = setting
+  const { name, sql } = setting
+  const { journal, open } = attempt
   const within = Context.getOrUndefined(outer, sql.transactionService) !== undefined
   const current: Current = {
-    open: attempt.open,
+    open,
     level: { parent: undefined, undone: false },
     outer: Context.get(outer, CurrentTransaction)
   }
-  return outside(outer, sql.transactionService).pipe(
-    Context.add(CurrentTransaction, current),
-    Context.add(SqlClient.BeginTransaction, begin(traits)),
-    Context.add(CurrentBegin, {
-      name: setting.name,
-      around: (connection) => new Observed(connection, attempt.journal),
-      impatient: within
-    })
+  const context = Context.add(
+    within ? outside(outer, sql.transactionService) : outer,
+    CurrentTransaction,
+    current
   ) as unknown as Context.Context<R>
+  return watching.has(sql.transactionService)
+    ? Context.add(context, CurrentBegin, { name, impatient: within, watch: journal })
+    : Context.add(context, SqlClient.BeginTransaction, journal.begin)
 }
 
 const judge = <A>(
@@ -217,9 +217,9 @@ const judge = <A>(
   timedOut: boolean
 ): Ended<A> => {
   if (Exit.isSuccess(exit)) return { _tag: "Committed", value: exit.value }
-  if (progress.committed) return { _tag: "Committed", value: progress.value as A }
+  if (journal.committed) return { _tag: "Committed", value: progress.value as A }
   const found = sqlErrorIn(exit.cause)
-  if (progress.phase === "commit" && !journal.commitUnsent && (found === undefined || !deniesCommit(found))) {
+  if (progress.phase === "commit" && !journal.unsent && (found === undefined || !deniesCommit(found))) {
     return { _tag: "Unknown", value: progress.value as A, reason: "ConnectionLost", cause: exit.cause }
   }
   const error = journal.aborted ?? found

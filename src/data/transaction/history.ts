@@ -1,8 +1,7 @@
 // The bounded, redacted memory of what transactions did. Pure.
 import * as Redaction from "../../security/Redaction.ts"
-import type { Isolation } from "./demand.ts"
-
 import { shape } from "../internal/sqlText.ts"
+import type { Isolation } from "./demand.ts"
 
 export { shape }
 
@@ -60,27 +59,37 @@ export const raw = (sql: string): string => sql.length <= maxRaw ? sql : shape(s
 
 export class History {
   private readonly capacity: number
-  private readonly entries: Array<Entry> = []
-  private next = 1
+  private entries: Array<Omit<Entry, "id">> = []
+  private oldest = 0
+  private added = 0
 
   constructor(capacity: number) {
     this.capacity = capacity
   }
   /** The texts of operations as they are: values are taken out when they are read. */
   add(entry: Omit<Entry, "id">): void {
-    const id = this.next++
-    if (this.capacity === 0) return
-    if (this.entries.length === this.capacity) this.entries.shift()
-    this.entries.push({ id, ...entry })
+    this.added++
+    if (this.entries.length < this.capacity) this.entries.push(entry)
+    else if (this.capacity > 0) {
+      this.entries[this.oldest] = entry
+      this.oldest = (this.oldest + 1) % this.capacity
+    }
   }
   /** Oldest first. Values, and secrets that are known by now, are taken out. */
   read(): ReadonlyArray<Entry> {
-    return this.entries.map((entry) => ({
-      ...entry,
-      operations: entry.operations.map((operation) => ({ ...operation, text: Redaction.text(shape(operation.text)) }))
-    }))
+    const { added, entries, oldest } = this
+    const kept = entries.length
+    return entries.map((_, index) => {
+      const entry = entries[(oldest + index) % kept]!
+      return {
+        id: added - kept + index + 1,
+        ...entry,
+        operations: entry.operations.map((operation) => ({ ...operation, text: Redaction.text(shape(operation.text)) }))
+      }
+    })
   }
   clear(): void {
-    this.entries.length = 0
+    this.entries = []
+    this.oldest = 0
   }
 }

@@ -2,6 +2,8 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { SqlError } from "effect/sql/SqlError"
 import { finiteMillis, integerAtLeast, positiveMillis } from "../../resilience/internal/options.ts"
 import type * as Demand from "./demand.ts"
 import type { Entry, History } from "./history.ts"
@@ -24,14 +26,21 @@ export type Propagation = "required" | "requiresNew" | "nested" | "mandatory" | 
 const propagations: ReadonlyArray<string> = ["required", "requiresNew", "nested", "mandatory", "never", "supports"]
 
 /**
- * How often, and after what pauses, a transaction begins again: a random pause of at most `base` doubled each time.
+ * How often, and after what pauses, a transaction begins again: a random pause of at most `base` doubled each time, or
+ * any `Schedule`. A pause that the time-out or the surrounding `Deadline` has no room for is not made: the error of the
+ * last try passes at once.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RetryOptions {
-  /** Most new tries after the first. Default: `transaction.retry_attempts`, 3. */
+export interface RetryOptions<R = never> {
+  /**
+   * Most new tries after the first. Default: `transaction.retry_attempts`, 3; with a `schedule`, as many as the schedule
+   * allows.
+   */
   readonly times?: number | undefined
+  /** When to begin again and when to stop, in place of `base` and `max`. Gets the error that ended the try. */
+  readonly schedule?: Schedule.Schedule<unknown, SqlError, never, R> | undefined
   /** Longest pause before the second try. Default 50 milliseconds. */
   readonly base?: Duration.Input | undefined
   /** Longest pause of all. Default 2 seconds. */
@@ -64,14 +73,17 @@ export interface BeginOptions extends Demand.Demand {
  */
 export interface Options<R = never> extends BeginOptions {
   readonly propagation?: Propagation | undefined
-  /** `false` or a number of new tries, or more in detail. Only the outermost transaction tries again. */
-  readonly retry?: RetryOptions | number | false | undefined
+  /** `false`, a number of new tries, a `Schedule`, or more in detail. Only the outermost transaction tries again. */
+  readonly retry?: RetryOptions<R> | Schedule.Schedule<unknown, SqlError, never, R> | number | false | undefined
   /**
    * Settles a COMMIT whose answer was lost: succeeds with whether the transaction was committed. Failures are repeated
    * until `verifyTimeout`. `"server"` asks Postgres itself by the number of the transaction, which costs one more round
    * trip before each COMMIT and waits for a COMMIT that is still on its way. An effect of your own should look for
-   * something that cannot be committed twice, such as a row by its key: a COMMIT may reach the server after the question.
-   * Only the outermost transaction verifies.
+   * something that cannot be committed twice, such as a row by its key. Its "yes" is believed at once; its "no" only when
+   * it was asked after the server had let go of the lost connection, since a COMMIT may arrive after the question. Where
+   * that cannot be told (a pooler in between, another client than that of `Database`, the embedded database), a "no"
+   * leaves the outcome unknown. It costs one round trip for each connection, not for each transaction. Only the outermost
+   * transaction verifies.
    */
   readonly verify?: "server" | Effect.Effect<boolean, unknown, R> | undefined
   /** How long to try to settle. Default 5 seconds. */
@@ -110,6 +122,7 @@ export interface Plan {
   readonly deadlock: boolean | undefined
   readonly baseMillis: number
   readonly maxMillis: number
+  readonly schedule: Schedule.Schedule<unknown, SqlError, never, unknown> | undefined
   readonly verify: "server" | Effect.Effect<boolean, unknown, unknown> | undefined
   readonly verifyMillis: number
 }
@@ -120,22 +133,29 @@ export const compile = (check: (demand: Demand.Demand) => void, options: Options
   if (!propagations.includes(propagation)) {
     throw new RangeError(`propagation must be one of ${propagations.join(", ")}, got ${String(propagation)}`)
   }
-  const retry: RetryOptions = options.retry === false
-    ? { times: 0 }
-    : typeof options.retry === "number"
-    ? { times: options.retry }
-    : options.retry ?? {}
-  const baseMillis = finiteMillis("retry.base", retry.base ?? 50)
+  const retry = retryOf(options.retry)
+  if (retry.schedule !== undefined && (retry.base !== undefined || retry.max !== undefined)) {
+    throw new RangeError("retry.base and retry.max must be left out with retry.schedule, which says the pauses itself")
+  }
+  const times = retry.times ?? (retry.schedule === undefined ? undefined : Infinity)
+  const baseMillis = retry.base === undefined ? 50 : finiteMillis("retry.base", retry.base)
   return {
     name: options.name ?? "transaction",
     propagation,
     demand: options,
     timeoutMillis: options.timeout === undefined ? undefined : positiveMillis("timeout", options.timeout),
-    retryTimes: retry.times === undefined ? undefined : integerAtLeast("retry.times", 0, retry.times),
+    retryTimes: times === undefined || times === Infinity ? times : integerAtLeast("retry.times", 0, times),
     deadlock: retry.deadlock,
     baseMillis,
-    maxMillis: Math.max(baseMillis, finiteMillis("retry.max", retry.max ?? 2_000)),
+    maxMillis: Math.max(baseMillis, retry.max === undefined ? 2_000 : finiteMillis("retry.max", retry.max)),
+    schedule: retry.schedule,
     verify: options.verify,
-    verifyMillis: positiveMillis("verifyTimeout", options.verifyTimeout ?? 5_000)
+    verifyMillis: options.verifyTimeout === undefined ? 5_000 : positiveMillis("verifyTimeout", options.verifyTimeout)
   }
+}
+
+const retryOf = (retry: Options<unknown>["retry"]): RetryOptions<unknown> => {
+  if (retry === false) return { times: 0 }
+  if (typeof retry === "number") return { times: retry }
+  return Schedule.isSchedule(retry) ? { schedule: retry } : retry ?? {}
 }

@@ -5,12 +5,10 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as Random from "effect/Random"
+import * as Fiber from "effect/Fiber"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Deadline from "../../resilience/Deadline.ts"
-import { fullJitter } from "../../resilience/internal/backoff.ts"
 import { monotonicMillis, sleepAtLeast } from "../../resilience/internal/monotonic.ts"
 import { PoolExhaustedError } from "../../resource/database/errors.ts"
 import * as Attempt from "./attempt.ts"
@@ -19,6 +17,7 @@ import { CommitOutcomeUnknownError, TransactionRefusedError, TransactionTimeoutE
 import { kindOf, label, labelOfCause, sqlErrorIn } from "./failure.ts"
 import type { Entry } from "./history.ts"
 import { CurrentShared, type Plan, type Shared } from "./options.ts"
+import { Pauses } from "./pauses.ts"
 import { runHooks } from "./state.ts"
 import { settle } from "./verify.ts"
 
@@ -35,9 +34,7 @@ export const run = <A, E, R>(
   sql: SqlClient,
   plan: Plan
 ): Effect.Effect<A, E | Failure, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.withFiber((fiber) => new Course<A, E, R>(work, sql, plan, fiber, restore).next())
-  )
+  Effect.uninterruptibleMask((restore) => new Course<A, E, R>(work, sql, plan, Fiber.getCurrent()!, restore).next())
 
 /** One transaction over all its tries. Its methods run uninterruptibly, but for what they restore. */
 class Course<A, E, R> {
@@ -55,6 +52,7 @@ class Course<A, E, R> {
   private readonly deadline: boolean
   private attempts = 0
   private readonly retried: Array<string> = []
+  private readonly pauses: Pauses<R>
 
   constructor(
     work: Effect.Effect<A, E, R>,
@@ -68,6 +66,7 @@ class Course<A, E, R> {
     this.plan = plan
     this.fiber = fiber
     this.restore = restore
+    this.pauses = new Pauses(plan)
     this.shared = fiber.getRef(CurrentShared)
     this.startedAt = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
     this.start = monotonicMillis(fiber)
@@ -82,7 +81,7 @@ class Course<A, E, R> {
       endAt: this.start + this.millis,
       graceMillis,
       keep: this.shared.history !== undefined,
-      identify: plan.verify === "server"
+      identify: plan.verify === undefined ? undefined : plan.verify === "server" ? "transaction" : "backend"
     }
   }
 
@@ -116,17 +115,21 @@ class Course<A, E, R> {
   /** Begins anew after a pause, if there is a try and time left for one. */
   private again(attempt: Attempt.Try<A>, cause: Cause.Cause<unknown>): Effect.Effect<A, E | Failure, R> {
     const { fiber, plan, retried, shared } = this
-    const error = attempt.journal.aborted ?? sqlErrorIn(cause)
-    const allowed = error === undefined || kindOf(error) !== "Deadlock" || (plan.deadlock ?? shared.deadlockRetry)
-    const draw = fiber.getRef(Random.Random).nextDoubleUnsafe()
-    const pause = fullJitter(plan.baseMillis, 2, plan.maxMillis, this.attempts, draw)
-    const inTime = monotonicMillis(fiber) + pause < this.setting.endAt
-    if (!allowed || !inTime || this.attempts > (plan.retryTimes ?? shared.retryTimes)) return this.fail(attempt, cause)
-    if (retried.length === maxRetried) retried.shift()
-    retried.push(error === undefined ? labelOfCause(cause) : label(error))
+    const error = attempt.journal.aborted ?? sqlErrorIn(cause) ?? lostIn(cause)
+    const allowed = kindOf(error) !== "Deadlock" || (plan.deadlock ?? shared.deadlockRetry)
+    if (!allowed || this.attempts > (plan.retryTimes ?? shared.retryTimes)) return this.fail(attempt, cause)
+    const pause = Effect.flatMap(this.pauses.next(fiber, this.attempts, error), (millis) => {
+      const inTime = monotonicMillis(fiber) + millis < this.setting.endAt
+      return inTime ? Effect.as(sleepAtLeast(millis), true) : Effect.succeed(false)
+    })
     return Effect.flatMap(
-      Effect.onInterrupt(this.restore(sleepAtLeast(pause)), () => this.end(attempt, "rolledBack", "Interrupted")),
-      () => this.next()
+      Effect.onError(this.restore(pause), (stopped) => this.end(attempt, "rolledBack", labelOfCause(stopped))),
+      (again) => {
+        if (!again) return this.fail(attempt, cause)
+        if (retried.length === maxRetried) retried.shift()
+        retried.push(label(error))
+        return this.next()
+      }
     )
   }
 
@@ -177,17 +180,13 @@ class Course<A, E, R> {
       )
     if (plan.verify === undefined) return stays()
     return Effect.flatMap(
-      Effect.onInterrupt(this.restore(settle<R>(sql, plan, attempt.xid)), () => write),
+      Effect.onInterrupt(this.restore(settle<R>(sql, plan, attempt)), () => write),
       (answer): Effect.Effect<A, E | Failure, R> => {
         if (answer._tag === "Untold") return stays(answer.failure)
         attempt.verified = true
         if (answer.committed) return Effect.as(this.end(attempt, "committed"), ended.value)
         // It surely did not happen: as good as a connection that was lost before COMMIT.
-        if (ended.cause !== undefined) return this.again(attempt, ended.cause)
-        if (plan.verify === "server") return this.late(attempt, Cause.empty)
-        // COMMIT may still be on its way, and only the server can say that it never arrives.
-        attempt.verified = false
-        return stays("nothing was found, but COMMIT may still arrive")
+        return ended.cause === undefined ? this.late(attempt, Cause.empty) : this.again(attempt, ended.cause)
       }
     )
   }
@@ -215,6 +214,16 @@ class Course<A, E, R> {
     })
   }
 }
+
+/** The connection was lost without the driver having an error for it. */
+const lostIn = (cause: Cause.Cause<unknown>): SqlError =>
+  new SqlError({
+    reason: new ConnectionError({
+      cause: Cause.squash(cause),
+      message: "the connection was lost while COMMIT was under way",
+      operation: "commit"
+    })
+  })
 
 const outcomeOf = { Committed: "committed", RolledBack: "rolledBack", Unknown: "unknown" } as const
 

@@ -86,6 +86,7 @@ export const outside = (context: Context.Context<never>, client: Open["client"])
 
 /** Runs the hooks that the outcome calls for, in the order in which they were registered. One that dies is reported. */
 export const runHooks = (open: Open, outcome: "committed" | "rolledBack"): Effect.Effect<void> => {
+  if (open.hooks.length === 0) return Effect.void
   const due = open.hooks.splice(0).filter(({ level, on }) =>
     on === (outcome === "committed" && !isUndone(level) ? "commit" : "rollback")
   )

@@ -8,6 +8,8 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import * as Deadline from "../../resilience/Deadline.ts"
 import { fullJitter } from "../../resilience/internal/backoff.ts"
 import { sleepAtLeast } from "../../resilience/internal/monotonic.ts"
+import type { Backend } from "../../resource/database/hooks.ts"
+import type { Try } from "./attempt.ts"
 import type { Plan } from "./options.ts"
 import { outside } from "./state.ts"
 
@@ -29,12 +31,41 @@ const fateOf = (sql: SqlClient, xid: string | undefined): Effect.Effect<boolean,
     }
   )
 
+/** Whether the process that served the lost connection has ended, so that no COMMIT can reach it any more. */
+const isGone = (sql: SqlClient, backend: Backend | undefined): Effect.Effect<boolean, unknown> =>
+  backend === undefined ? Effect.succeed(false) : Effect.map(
+    sql`SELECT 1 FROM pg_stat_get_activity(${backend.pid}::int) WHERE extract(epoch FROM backend_start)::text = ${backend.startedAt}`,
+    (rows) => rows.length === 0
+  )
+
+/**
+ * Asks the user's own effect. "No" is only an answer when nothing could happen any more before it was asked; otherwise it
+ * is a failure: to be asked again. Whether that can be told is not worth holding up a "yes".
+ */
+const inquire = <R>(
+  sql: SqlClient,
+  backend: Backend | undefined,
+  verify: Effect.Effect<boolean, unknown, R>
+): Effect.Effect<boolean, unknown, R> =>
+  Effect.flatMap(
+    Effect.orElseSucceed(isGone(sql, backend), () => false),
+    (gone) =>
+      Effect.flatMap(verify, (committed) =>
+        committed || gone ? Effect.succeed(committed) : Effect.fail("nothing was found, but COMMIT may still arrive"))
+  )
+
 /**
  * Asks until there is an answer or `verifyTimeout` is over. It has time of its own, since the transaction's may just have
  * run out, and runs outside the transaction.
  */
-export const settle = <R>(sql: SqlClient, plan: Plan, xid: string | undefined): Effect.Effect<Answer, never, R> => {
-  const verify = (plan.verify === "server" ? fateOf(sql, xid) : plan.verify) as Effect.Effect<boolean, unknown, R>
+export const settle = <R>(
+  sql: SqlClient,
+  plan: Plan,
+  { journal, xid }: Pick<Try<unknown>, "journal" | "xid">
+): Effect.Effect<Answer, never, R> => {
+  const verify = (plan.verify === "server" || plan.verify === undefined
+    ? fateOf(sql, xid)
+    : inquire(sql, journal.backend, plan.verify)) as Effect.Effect<boolean, unknown, R>
   let failure: unknown = "no answer in time"
 
   const pause = (tries: number) =>

@@ -1,15 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import * as Transaction from "../../../src/data/Transaction.ts"
 import { History } from "../../../src/data/transaction/history.ts"
 import { CurrentShared } from "../../../src/data/transaction/options.ts"
+import * as Deadline from "../../../src/resilience/Deadline.ts"
+import * as Retry from "../../../src/resilience/Retry.ts"
 import { interruptAt, steps, turns } from "../../support/EveryStep.ts"
 import * as Fake from "./fakeDatabase.ts"
 
@@ -99,7 +104,7 @@ const perform = (root: Part, fake: Fake.FakeDatabase) => {
         const inner = Transaction.run(visit(child), { propagation: child.nested ? "nested" : "required" })
         yield* child.caught ? Effect.ignore(inner) : inner
       }
-      if (node.fails) yield* Effect.fail("storm")
+      if (node.fails) return yield* Effect.fail("storm")
     })
   return Effect.map(Effect.exit(Transaction.run(visit(root))), (exit) => ({ exit, seen }))
 }
@@ -235,7 +240,110 @@ describe("time", () => {
         ))
         yield* settled
         yield* TestClock.adjust("5 seconds")
-        assert.strictEqual((yield* Fiber.join(fiber))._tag, "CommitOutcomeUnknownError")
+        // Asked until `verifyTimeout`: it may arrive meanwhile.
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("5 seconds")
+        const error = yield* Fiber.join(fiber)
+        assert.isTrue(error._tag === "CommitOutcomeUnknownError" && error.reason === "TimedOut")
+        assert.strictEqual(
+          error._tag === "CommitOutcomeUnknownError" && error.verification,
+          "nothing was found, but COMMIT may still arrive"
+        )
+      })
+    ))
+
+  /** Loses the first COMMIT, whose connection is served by a process that lives for so many milliseconds. */
+  const losesCommit = (fake: Fake.FakeDatabase, lives: number) =>
+    Effect.clockWith((clock) =>
+      Effect.sync(() => {
+        fake.backend = { pid: 7, startedAt: "1" }
+        fake.isAlive = () => clock.currentTimeMillisUnsafe() < lives
+        let lost = false
+        fake.script = (statement) => {
+          if (statement !== "COMMIT" || lost) return undefined
+          lost = true
+          return Effect.andThen(Effect.yieldNow, Effect.fail(Fake.lostConnection))
+        }
+      })
+    )
+  const advance = (fiber: Fiber.Fiber<unknown, unknown>, seconds: number) =>
+    Effect.gen(function*() {
+      for (let n = 0; n < seconds * 100 && fiber.pollUnsafe() === undefined; n++) {
+        yield* turns(15)
+        yield* TestClock.adjust(10)
+      }
+    })
+
+  it.effect("the no of a verify counts only once the server has let go of the lost connection", () =>
+    withFake((fake) =>
+      Effect.gen(function*() {
+        yield* losesCommit(fake, 1_000)
+        const clock = yield* Clock.Clock
+        const answers: Array<number> = []
+        const verify = Effect.sync(() => {
+          answers.push(clock.currentTimeMillisUnsafe())
+          return false
+        })
+        let tries = 0
+        const begun: Array<number> = []
+        const work = Effect.sync(() => {
+          begun.push(clock.currentTimeMillisUnsafe())
+          return ++tries
+        })
+        const fiber = yield* Effect.forkChild(Transaction.run(work, { verify, retry: { base: 20, max: 20 } }))
+        yield* advance(fiber, 10)
+        assert.strictEqual(yield* Fiber.join(fiber), 2)
+        assert.isAbove(answers.length, 1)
+        assert.isAtLeast(answers.at(-1)!, 1_000)
+        assert.isBelow(answers.at(-2)!, 1_020)
+        assert.isAtLeast(begun[1]!, 1_000)
+        assert.strictEqual((yield* Transaction.history)[0]?.attempts, 2)
+      })
+    ))
+
+  it.effect("the yes of a verify counts at once, and a COMMIT that arrives between two questions is found", () =>
+    withFake((fake) =>
+      Effect.gen(function*() {
+        for (const arrives of [0, 500]) {
+          const clock = yield* Clock.Clock
+          const start = clock.currentTimeMillisUnsafe()
+          yield* losesCommit(fake, Infinity)
+          const verify = Effect.sync(() => clock.currentTimeMillisUnsafe() - start >= arrives)
+          const fiber = yield* Effect.forkChild(
+            Transaction.run(Effect.succeed("stands"), { verify, retry: { base: 20, max: 20 } })
+          )
+          yield* advance(fiber, 10)
+          assert.strictEqual(yield* Fiber.join(fiber), "stands")
+          assert.isBelow(clock.currentTimeMillisUnsafe() - start, arrives + 100)
+        }
+        assert.strictEqual(fake.statements.filter((one) => one === "COMMIT").length, 2)
+      })
+    ))
+
+  it.effect("a no stays unknown while the server holds on, when it cannot be asked, and when it cannot be told", () =>
+    withFake((fake) =>
+      Effect.gen(function*() {
+        const cannotAsk = () => {
+          const lose = fake.script
+          fake.script = (statement) =>
+            statement.includes("pg_stat_get_activity") ? Effect.fail(Fake.serverError("42501")) : lose(statement)
+        }
+        const cannotTell = () => {
+          fake.backend = undefined
+        }
+        for (const change of [() => {}, cannotAsk, cannotTell]) {
+          yield* losesCommit(fake, change === cannotAsk ? 0 : Infinity)
+          change()
+          const fiber = yield* Effect.forkChild(
+            Effect.flip(Transaction.run(Effect.void, { verify: Effect.succeed(false), verifyTimeout: "1 second" }))
+          )
+          yield* advance(fiber, 10)
+          const error = yield* Fiber.join(fiber)
+          assert.strictEqual(
+            error._tag === "CommitOutcomeUnknownError" && error.verification,
+            "nothing was found, but COMMIT may still arrive"
+          )
+        }
       })
     ))
 
@@ -296,6 +404,64 @@ describe("time", () => {
         // The clock moves by tens.
         pauses.forEach((pause, index) => assert.isAtMost(pause, Math.min(800, 100 * 2 ** index) + 20))
         assert.isAbove(new Set(pauses).size, 4)
+      })
+    ))
+
+  it.effect("pauses are those of a schedule where one is given, as long as it says and there is time", () =>
+    withFake((fake) =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        const tried = (options: Transaction.Options) =>
+          Effect.gen(function*() {
+            const start = clock.currentTimeMillisUnsafe()
+            const begun: Array<number> = []
+            fake.script = (statement) => {
+              if (statement.startsWith("BEGIN")) begun.push(clock.currentTimeMillisUnsafe() - start)
+              return statement.startsWith("PUT") ? Effect.fail(Fake.serverError("40001")) : undefined
+            }
+            const fiber = yield* Effect.forkChild(Effect.flip(Transaction.run(Fake.put(fake.sql, "x"), options)))
+            yield* advance(fiber, 60)
+            const error = yield* Fiber.join(fiber)
+            assert.strictEqual(error._tag, "SqlError")
+            return begun
+          })
+        const spaced = Schedule.spaced("100 millis")
+        assert.deepStrictEqual(yield* tried({ retry: spaced.pipe(Schedule.upTo({ times: 2 })) }), [0, 100, 200])
+        assert.deepStrictEqual(yield* tried({ retry: { schedule: spaced, times: 1 } }), [0, 100])
+        assert.deepStrictEqual(
+          yield* tried({ retry: { schedule: Retry.exponential({ base: "100 millis" }), times: 3 } }),
+          [0, 100, 300, 700]
+        )
+        // No pause that the time-out has no room for.
+        assert.deepStrictEqual(yield* tried({ retry: spaced, timeout: "350 millis" }), [0, 100, 200, 300])
+        assert.deepStrictEqual(yield* tried({ retry: Schedule.spaced("1 minute") }), [0])
+        const within = tried({ retry: spaced }).pipe(Deadline.within("250 millis"))
+        assert.deepStrictEqual(yield* within, [0, 100, 200])
+        // It sees what the try ended with.
+        const codes: Array<string> = []
+        const seeing = spaced.pipe(
+          Schedule.setInputType<SqlError>(),
+          Schedule.while(({ input }) => {
+            codes.push(input.reason._tag)
+            return codes.length < 2
+          })
+        )
+        assert.deepStrictEqual(yield* tried({ retry: seeing }), [0, 100])
+        assert.strictEqual(codes.length, 2)
+      })
+    ))
+
+  it.effect("an interruption during the pause of a schedule ends at once", () =>
+    withFake((fake) =>
+      Effect.gen(function*() {
+        fake.script = (statement) => statement.startsWith("PUT") ? Effect.fail(Fake.serverError("40001")) : undefined
+        const fiber = yield* Effect.forkChild(
+          Transaction.run(Fake.put(fake.sql, "x"), { retry: Schedule.spaced("10 seconds") })
+        )
+        yield* settled
+        yield* Fiber.interrupt(fiber)
+        assert.deepInclude((yield* Transaction.history)[0], { outcome: "rolledBack", failure: "Interrupted" })
+        assert.strictEqual(fake.lent, 0)
       })
     ))
 

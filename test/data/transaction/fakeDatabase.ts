@@ -9,7 +9,9 @@ import type { Connection } from "effect/sql/SqlConnection"
 import * as SqlError from "effect/sql/SqlError"
 import { makeCompilerSqlite } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
-import { CurrentBegin } from "../../../src/resource/database/hooks.ts"
+import { Recorded } from "../../../src/resource/database/client.ts"
+import { type Backend, CurrentBegin, takeWatch, watching } from "../../../src/resource/database/hooks.ts"
+import { Observers } from "../../../src/resource/database/observer.ts"
 
 export interface FakeDatabase {
   readonly sql: SqlClient.SqlClient
@@ -19,6 +21,10 @@ export interface FakeDatabase {
   readonly statements: Array<string>
   /** Connections lent now. */
   lent: number
+  /** What is said to be behind each connection; the default is that it cannot be told. */
+  backend: Backend | undefined
+  /** Asked whether a backend is still there; the default is no. */
+  isAlive: () => boolean
   /** Asked before each statement runs; the default says nothing. */
   script: (statement: string) => Effect.Effect<void, SqlError.SqlError> | undefined
 }
@@ -37,12 +43,16 @@ export const lostConnection = new SqlError.SqlError({ reason: new SqlError.Conne
 export const put = (sql: SqlClient.SqlClient, word: string): Effect.Effect<void, SqlError.SqlError> =>
   Effect.asVoid(sql.unsafe(`PUT ${word}`))
 
+const uncounted = { record: () => {} }
+
 export const make: Effect.Effect<FakeDatabase> = Effect.gen(function*() {
   const database: { -readonly [K in keyof FakeDatabase]: FakeDatabase[K] } = {
     sql: undefined as never,
     stored: [],
     statements: [],
     lent: 0,
+    backend: undefined,
+    isAlive: () => false,
     script: () => undefined
   }
 
@@ -67,7 +77,7 @@ export const make: Effect.Effect<FakeDatabase> = Effect.gen(function*() {
           scripted,
           Effect.sync(() => {
             obey(statement)
-            return []
+            return statement.includes("pg_stat_get_activity") && database.isAlive() ? [[1]] : []
           })
         )
       })
@@ -92,7 +102,12 @@ export const make: Effect.Effect<FakeDatabase> = Effect.gen(function*() {
           database.lent--
         })
     ),
-    (lent) => Effect.withFiber((fiber) => Effect.succeed(fiber.getRef(CurrentBegin)?.around(lent) ?? lent))
+    (lent) =>
+      Effect.withFiber((fiber) => {
+        const watch = takeWatch(fiber.getRef(CurrentBegin))
+        if (watch?.identify === true) watch.connected(database.backend)
+        return Effect.succeed(new Recorded(lent, uncounted, new Observers(), watch))
+      })
   )
   database.sql = yield* Effect.provide(
     SqlClient.make({
@@ -105,5 +120,6 @@ export const make: Effect.Effect<FakeDatabase> = Effect.gen(function*() {
     }),
     Reactivity.layer
   )
+  watching.add(database.sql.transactionService)
   return database
 })

@@ -4,7 +4,7 @@ import * as SqlError from "effect/sql/SqlError"
 import * as fc from "fast-check"
 import * as Demand from "../../../src/data/transaction/demand.ts"
 import * as Failure from "../../../src/data/transaction/failure.ts"
-import { History, shape } from "../../../src/data/transaction/history.ts"
+import { History, raw, shape } from "../../../src/data/transaction/history.ts"
 import { PoolExhaustedError } from "../../../src/resource/database/errors.ts"
 import { lostConnection, serverError } from "./fakeDatabase.ts"
 
@@ -170,6 +170,22 @@ describe("the log", () => {
     omitted: 0
   })
 
+  it("takes values out of statements when it is read, however long they are", () => {
+    const log = new History(1)
+    const long = `SELECT ${Array.from({ length: 2_000 }, (_, n) => n).join(", ")}`
+    const operations = ["SELECT 'secret', 42", long].map((sql) => ({
+      text: raw(sql),
+      duration: 1,
+      failure: undefined
+    }))
+    log.add({ ...entry("values"), operations })
+    const [first, second] = log.read()[0]!.operations
+    assert.strictEqual(first?.text, "SELECT ?, ?")
+    assert.match(second!.text, /^SELECT \?, \?, .*…$/)
+    // What is kept until then is bounded too.
+    assert.isAtMost(operations[1]!.text.length, 500)
+  })
+
   it("keeps the last ones, numbered through, also over a clear", () => {
     const log = new History(2)
     for (const name of ["a", "b", "c"]) log.add(entry(name))
@@ -178,6 +194,8 @@ describe("the log", () => {
     log.clear()
     log.add(entry("d"))
     assert.deepStrictEqual(log.read().map(({ id }) => id), [4])
+    for (const name of ["e", "f"]) log.add(entry(name))
+    assert.deepStrictEqual(log.read().map(({ id, name }) => [id, name]), [[5, "e"], [6, "f"]])
     assert.strictEqual(before.length, 2)
   })
 })
