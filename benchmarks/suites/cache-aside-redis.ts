@@ -11,22 +11,9 @@ import * as RedisCacheAside from "../../src/backends/RedisCacheAside.ts"
 import * as CacheAside from "../../src/data/CacheAside.ts"
 import * as Status from "../../src/observability/Status.ts"
 import { group } from "../harness/loops.ts"
+import { Order, order } from "../harness/order.ts"
 import { startRedis } from "../harness/servers.ts"
 import type { Case, Suite } from "../harness/Suite.ts"
-
-const Order = Schema.Struct({
-  id: Schema.Number,
-  customer: Schema.String,
-  lines: Schema.Array(Schema.Struct({ sku: Schema.String, count: Schema.Number, cents: Schema.Number })),
-  paid: Schema.Boolean
-})
-
-const order = {
-  id: 4711,
-  customer: "Ada Lovelace",
-  lines: [{ sku: "engine-1", count: 1, cents: 129_900 }, { sku: "card-7", count: 24, cents: 250 }],
-  paid: true
-}
 
 const groups = {
   one: "a hit in Redis, one after the other",

@@ -1,29 +1,15 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import * as RedisCache from "../../src/backends/RedisCache.ts"
 import * as Status from "../../src/observability/Status.ts"
 import * as CacheStore from "../../src/resource/CacheStore.ts"
 import { group } from "../harness/loops.ts"
+import { Order, order } from "../harness/order.ts"
 import { startRedis } from "../harness/servers.ts"
 import type { Case, Suite } from "../harness/Suite.ts"
-
-const Order = Schema.Struct({
-  id: Schema.Number,
-  customer: Schema.String,
-  lines: Schema.Array(Schema.Struct({ sku: Schema.String, count: Schema.Number, cents: Schema.Number })),
-  paid: Schema.Boolean
-})
-
-const order = {
-  id: 4711,
-  customer: "Ada Lovelace",
-  lines: [{ sku: "engine-1", count: 1, cents: 129_900 }, { sku: "card-7", count: 24, cents: 250 }],
-  paid: true
-}
 
 const text = "x".repeat(100)
 

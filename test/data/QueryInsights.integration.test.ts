@@ -17,6 +17,7 @@ import * as QueryInsights from "../../src/data/QueryInsights.ts"
 import * as Status from "../../src/observability/Status.ts"
 import type { Database } from "../../src/resource/Database.ts"
 import { eventually, timed } from "../support/Live.ts"
+import { account, ask } from "../support/PostgresAccount.ts"
 import * as Servers from "../support/Servers.ts"
 import { everything, findingsOf, freshSchema, kindsOf, onOne, quietly, suite } from "./queryInsightsSuite.ts"
 
@@ -31,28 +32,13 @@ Servers.describeWith(["postgres"], "QueryInsights on Postgres", () => {
   const database = (more: () => PostgresDatabase.Options = () => ({})) =>
     Layer.unwrap(Effect.sync(() =>
       PostgresDatabase.layerWith({
-        host: server.host,
-        port: server.port,
-        database: server.database,
-        username: server.username,
-        password: Redacted.make(server.password),
+        ...account(server),
         retry_attempts: 0,
         ...more()
       })
     ))
 
-  /** Asks on a connection of its own. */
-  const admin = (sql: string) =>
-    Effect.scoped(Effect.flatMap(
-      PgConnection.make({
-        host: server.host,
-        port: server.port,
-        username: server.username,
-        database: server.database,
-        password: Redacted.make(server.password)
-      }),
-      (session) => Effect.map(session.query(sql), ({ rows }) => rows)
-    ))
+  const admin = (sql: string) => ask(server, sql)
 
   const withInsights = <A, E>(
     options: QueryInsights.Options,
@@ -205,13 +191,7 @@ Servers.describeWith(["postgres"], "QueryInsights on Postgres", () => {
         const sql = yield* SqlClient
         yield* onOne(`CREATE TABLE ${schema}.t (id int)`)
         yield* Effect.scoped(Effect.gen(function*() {
-          const blocker = yield* PgConnection.make({
-            host: server.host,
-            port: server.port,
-            username: server.username,
-            database: server.database,
-            password: Redacted.make(server.password)
-          })
+          const blocker = yield* PgConnection.make(account(server))
           const before = yield* counters
           yield* blocker.query("BEGIN")
           yield* blocker.query(`LOCK TABLE ${schema}.t IN ACCESS EXCLUSIVE MODE`)

@@ -1,5 +1,4 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
-import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -20,6 +19,7 @@ import { Database, PoolExhaustedError } from "../../src/resource/Database.ts"
 import * as FaultProxy from "../../src/testing/FaultProxy.ts"
 import { interruptAt, steps } from "../support/EveryStep.ts"
 import { eventually, pause, timed } from "../support/Live.ts"
+import { account, ask } from "../support/PostgresAccount.ts"
 import * as Servers from "../support/Servers.ts"
 import { suite } from "./transactionSuite.ts"
 
@@ -34,29 +34,14 @@ Servers.describeWith(["postgres"], "Transactions on Postgres", () => {
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 60_000)
 
   const options = (more: PostgresDatabase.Options = {}): PostgresDatabase.Options => ({
-    host: server.host,
-    port: server.port,
-    database: server.database,
-    username: server.username,
-    password: Redacted.make(server.password),
+    ...account(server),
     retry_attempts: 0,
     ...more
   })
   const database = (more?: () => PostgresDatabase.Options) =>
     Layer.unwrap(Effect.sync(() => PostgresDatabase.layerWith(options(more?.()))))
 
-  /** Asks on a connection of its own, past any proxy. */
-  const admin = (sql: string) =>
-    Effect.scoped(Effect.flatMap(
-      PgConnection.make({
-        host: server.host,
-        port: server.port,
-        username: server.username,
-        database: server.database,
-        password: Redacted.make(server.password)
-      }),
-      (session) => Effect.map(session.query(sql), ({ rows }) => rows)
-    ))
+  const admin = (sql: string) => ask(server, sql)
   const terminate = (pid: number) => admin(`SELECT pg_terminate_backend(${pid})`)
 
   /** Nothing of an application is left open on the server. */

@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { outputOf } from "../support/OwnProcess.ts"
 
 const program = (src: string) => `
   import * as Effect from "effect/Effect"
@@ -27,16 +26,7 @@ const program = (src: string) => `
 
 describe("a process with idle strategies", () => {
   it("ends by itself: no timer of an hour is left by calls that took milliseconds", { timeout: 120_000 }, async () => {
-    const root = fileURLToPath(new URL("../../", import.meta.url))
-    const args = ["--import", "tsx", "--input-type=module", "-e", program(`${root}src`)]
-    const output = await new Promise<string>((resolve) => {
-      execFile(
-        process.execPath,
-        args,
-        { cwd: root, timeout: 100_000 },
-        (error, stdout) => resolve(error === null ? stdout.trim() : `${error.message} (signal ${error.signal})`)
-      )
-    })
+    const output = await outputOf(program, 100_000)
     assert.strictEqual(output, "done")
   })
 })

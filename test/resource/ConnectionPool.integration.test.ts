@@ -1,4 +1,3 @@
-import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -7,7 +6,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import * as PostgresDatabase from "../../src/backends/PostgresDatabase.ts"
@@ -16,6 +14,7 @@ import * as StatusModule from "../../src/observability/Status.ts"
 import * as ConnectionPool from "../../src/resource/ConnectionPool.ts"
 import { Database } from "../../src/resource/Database.ts"
 import { eventually, pause, timed } from "../support/Live.ts"
+import { account, ask } from "../support/PostgresAccount.ts"
 import * as Servers from "../support/Servers.ts"
 
 Servers.describeWith(["postgres"], "The connection pool", () => {
@@ -26,17 +25,7 @@ Servers.describeWith(["postgres"], "The connection pool", () => {
   }, 60_000)
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)), 60_000)
 
-  const admin = (sql: string) =>
-    Effect.scoped(Effect.flatMap(
-      PgConnection.make({
-        host: server.host,
-        port: server.port,
-        username: server.username,
-        database: server.database,
-        password: Redacted.make(server.password)
-      }),
-      (session) => Effect.map(session.query(sql), ({ rows }) => rows)
-    ))
+  const admin = (sql: string) => ask(server, sql)
   const withPool = <A, E>(
     pool: PostgresDatabase.Options["pool"],
     program: (database: Database["Service"]) => Effect.Effect<A, E, SqlClient | Scope.Scope | StatusModule.Status>
@@ -45,11 +34,7 @@ Servers.describeWith(["postgres"], "The connection pool", () => {
       Effect.provide(
         Layer.unwrap(Effect.sync(() =>
           PostgresDatabase.layerWith({
-            host: server.host,
-            port: server.port,
-            database: server.database,
-            username: server.username,
-            password: Redacted.make(server.password),
+            ...account(server),
             application_name: "pool",
             retry_attempts: 0,
             monitoring: { check_interval: Duration.hours(1) },

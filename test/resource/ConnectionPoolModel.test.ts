@@ -7,10 +7,9 @@ import { MaxOpsBeforeYield } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import type * as ConnectionPool from "../../src/resource/ConnectionPool.ts"
 import { forkWith, interruptAt, type Step, steps, turns } from "../support/EveryStep.ts"
+import { outputOf } from "../support/OwnProcess.ts"
 import { type Fake, fakes, fork, poolOf } from "./poolSupport.ts"
 
 type Pool = ConnectionPool.Pool<Fake, string>
@@ -305,16 +304,7 @@ describe("A process with an idle pool", () => {
     console.log("done")
   `
   it("ends by itself: nothing of the pool runs once its idle connections are closed", { timeout: 60_000 }, async () => {
-    const root = fileURLToPath(new URL("../../", import.meta.url))
-    const args = ["--import", "tsx", "--input-type=module", "-e", program(`${root}src`)]
-    const output = await new Promise<string>((resolve) => {
-      execFile(
-        process.execPath,
-        args,
-        { cwd: root, timeout: 50_000 },
-        (error, stdout) => resolve(error === null ? stdout.trim() : `${error.message} (signal ${error.signal})`)
-      )
-    })
+    const output = await outputOf(program, 50_000)
     assert.strictEqual(output, "done")
   })
 })
