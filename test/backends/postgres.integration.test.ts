@@ -146,8 +146,20 @@ Servers.describeWith(["postgres"], "Postgres", () => {
       ),
       {
         reason: "PermissionDenied",
-        option: "database.password",
-        message: /refused the password of user "seaworthy"/
+        option: "database.url",
+        message: /refused the password of user "seaworthy"[^]*the password inside DATABASE_URL/
+      }
+    )
+    check(
+      "tells a closed port inside a URL",
+      Effect.map(
+        Servers.freePort,
+        (port) => options({ url: Redacted.make(server.url.replace(`:${server.port}/`, `:${port}/`)) })
+      ),
+      {
+        reason: "ConnectionFailed",
+        option: "database.url",
+        message: /refused the connection[^]*set host and port in DATABASE_URL/
       }
     )
     check("tells a missing password", Effect.sync(() => options({ password: undefined })), {

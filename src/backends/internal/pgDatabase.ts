@@ -17,7 +17,7 @@ import type { Explanation, Phase, ResourceError } from "../../resource/ResourceE
 import type * as Settings from "../../resource/Settings.ts"
 import * as Migrations from "./migrations.ts"
 import { commit } from "./pgConnection.ts"
-import { explain, Explained, type Place, readOnly } from "./pgErrors.ts"
+import { explain, Explained, type Place, readOnly, silence } from "./pgErrors.ts"
 import * as PgPool from "./pgPool.ts"
 
 /** What only code can set. */
@@ -116,10 +116,7 @@ export const layer = <Target extends { readonly place: Place }, E extends Settin
             remedy: "Find out what a migration waits for (pg_locks), or allow it more time with `migrationTimeout`."
           }
         }
-        return {
-          option: "database.host",
-          remedy: "Check that DATABASE_HOST and DATABASE_PORT are right and that no firewall drops the packets."
-        }
+        return target === undefined ? {} : silence(target.place)
       },
       options: ({ all }) => {
         const base = resourceOptions(all, all.database)

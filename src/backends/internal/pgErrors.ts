@@ -23,7 +23,27 @@ export interface Place {
   readonly database: string
   readonly username: string
   readonly application: string
+  /** What `database.url` gave: it wins over the options of these names, so it is what has to be changed. */
+  readonly inUrl?: ReadonlySet<Part> | undefined
 }
+
+/** A part of the address that has an option of its own. */
+export type Part = "host" | "port" | "database" | "username" | "password" | "ssl"
+
+/** The option that people have set. */
+const option = (place: Place, part: Part): string =>
+  place.inUrl?.has(part) === true ? "database.url" : `database.${part}`
+
+/** The same as the environment has it. */
+const variable = (place: Place, part: Part): string =>
+  place.inUrl?.has(part) === true ? `the ${part} in DATABASE_URL` : `DATABASE_${part.toUpperCase()}`
+
+/** Both of them, where a server is. */
+const address = (place: Place): string =>
+  place.inUrl?.has("host") === true ? "host and port in DATABASE_URL" : "DATABASE_HOST and DATABASE_PORT"
+
+const tls = (place: Place, on: boolean): string =>
+  place.inUrl?.has("ssl") === true ? `sslmode=${on ? "require" : "disable"} in DATABASE_URL` : `DATABASE_SSL=${on}`
 
 /** The code closest to the origin: a SQLSTATE or one of Node's. */
 export const codeOf = (error: unknown): string | undefined => {
@@ -84,7 +104,7 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
       return {
         reason: "PermissionDenied",
         detail: `${where} refused the password of user "${place.username}"`,
-        option: "database.password",
+        option: option(place, "password"),
         remedy: passwordRemedy
       }
     case "28000":
@@ -92,28 +112,29 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
         ? {
           reason: "PermissionDenied",
           detail: `${where} accepts user "${place.username}" only over TLS`,
-          option: "database.ssl",
-          remedy: "Set DATABASE_SSL=true."
+          option: option(place, "ssl"),
+          remedy: `Set ${tls(place, true)}.`
         }
         : {
           reason: "PermissionDenied",
           detail: `${where} does not let user "${place.username}" in: ${message}`,
-          option: "database.username",
-          remedy:
-            "Check DATABASE_USERNAME, and on the server that the role exists and pg_hba.conf lets it in from here."
+          option: option(place, "username"),
+          remedy: `Check ${
+            variable(place, "username")
+          }, and on the server that the role exists and pg_hba.conf lets it in from here.`
         }
     case "3D000":
       return {
         reason: "ConfigurationInvalid",
         detail: `there is no database "${place.database}" on ${where}`,
-        option: "database.database",
-        remedy: `Create it (createdb ${place.database}), or set DATABASE_DATABASE to one that exists.`
+        option: option(place, "database"),
+        remedy: `Create it (createdb ${place.database}), or set ${variable(place, "database")} to one that exists.`
       }
     case "42501":
       return {
         reason: "PermissionDenied",
         detail: `user "${place.username}" may not do this on "${place.database}": ${message}`,
-        option: "database.username",
+        option: option(place, "username"),
         remedy: "Grant the missing privilege to this user, or connect as another."
       }
     case "25006":
@@ -147,16 +168,16 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
       return {
         reason: "ConnectionFailed",
         detail: `${where} refused the connection`,
-        option: "database.port",
-        remedy: "Start Postgres, or set DATABASE_HOST and DATABASE_PORT to where it listens."
+        option: option(place, "port"),
+        remedy: `Start Postgres, or set ${address(place)} to where it listens.`
       }
     case "ENOTFOUND":
     case "EAI_AGAIN":
       return {
         reason: "ConnectionFailed",
         detail: `the name "${place.host}" does not resolve`,
-        option: "database.host",
-        remedy: "Set DATABASE_HOST to a name or address that this machine can resolve."
+        option: option(place, "host"),
+        remedy: `Set ${variable(place, "host")} to a name or address that this machine can resolve.`
       }
     case "EHOSTUNREACH":
     case "ENETUNREACH":
@@ -164,7 +185,7 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
       return {
         reason: "ConnectionFailed",
         detail: `there is no way to ${where} (${code})`,
-        option: "database.host",
+        option: option(place, "host"),
         remedy: "Check network, routes and firewalls between here and there."
       }
     case "ETIMEDOUT":
@@ -177,14 +198,14 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
       return {
         reason: code === "EACCES" ? "PermissionDenied" : "ConnectionFailed",
         detail: `the socket ${where} cannot be opened (${code})`,
-        option: "database.host"
+        option: option(place, "host")
       }
   }
   if (certificate.has(code)) {
     return {
       reason: "ConfigurationInvalid",
       detail: `the certificate of ${where} was not accepted (${code}): ${message}`,
-      option: "database.ssl",
+      option: option(place, "ssl"),
       remedy: "Give the process the issuer's certificate (NODE_EXTRA_CA_CERTS), or use the name the certificate is for."
     }
   }
@@ -192,8 +213,8 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
     return {
       reason: "ConfigurationInvalid",
       detail: `TLS with ${where} failed (${code})`,
-      option: "database.ssl",
-      remedy: "Check that the server speaks TLS on this port, or set DATABASE_SSL=false."
+      option: option(place, "ssl"),
+      remedy: `Check that the server speaks TLS on this port, or set ${tls(place, false)}.`
     }
   }
   if (code === "22023" || code === "42704" || code === "22P02") {
@@ -207,17 +228,22 @@ const byCode = (code: string, message: string, place: Place): Explanation | unde
   return undefined
 }
 
+/** Nobody answers: where to look. */
+export const silence = (place: Place): Pick<Explanation, "option" | "remedy"> => ({
+  option: option(place, "host"),
+  remedy: `Check that ${address(place)} are right and that no firewall drops the packets.`
+})
+
 const timedOut = (place: Place): Explanation => ({
   reason: "TimedOut",
   detail: `no answer from ${place.where}`,
-  option: "database.host",
-  remedy: "Check that DATABASE_HOST and DATABASE_PORT are right and that no firewall drops the packets."
+  ...silence(place)
 })
 
 export const readOnly = (place: Place): Explanation => ({
   reason: "PermissionDenied",
   detail: `the database "${place.database}" on ${place.where} is read-only`,
-  option: "database.host",
+  option: option(place, "host"),
   remedy: "Connect to the primary, or turn default_transaction_read_only off."
 })
 
@@ -234,7 +260,7 @@ export const explain = (error: unknown, place: Place, connecting: boolean): Expl
     return {
       reason: "PermissionDenied",
       detail: `${where} asks for a password of user "${place.username}", and none is set`,
-      option: "database.password",
+      option: option(place, "password"),
       remedy: passwordRemedy
     }
   }
@@ -242,8 +268,8 @@ export const explain = (error: unknown, place: Place, connecting: boolean): Expl
     return {
       reason: "ConfigurationInvalid",
       detail: `${where} does not speak TLS`,
-      option: "database.ssl",
-      remedy: "Set DATABASE_SSL=false, or turn ssl on in the server."
+      option: option(place, "ssl"),
+      remedy: `Set ${tls(place, false)}, or turn ssl on in the server.`
     }
   }
   if (/timed out/i.test(message)) return timedOut(place)
@@ -251,14 +277,14 @@ export const explain = (error: unknown, place: Place, connecting: boolean): Expl
     return {
       reason: "ConnectionFailed",
       detail: connecting ? `${where} closed the connection during the start` : `${where} closed the connection`,
-      ...(connecting ? { option: "database.port", remedy: "Check that what listens there is Postgres." } : {})
+      ...(connecting ? { option: option(place, "port"), remedy: "Check that what listens there is Postgres." } : {})
     }
   }
   if (connecting && code === undefined) {
     return {
       reason: "ConnectionFailed",
       detail: `${where} does not answer like Postgres: ${message}`,
-      option: "database.port",
+      option: option(place, "port"),
       remedy: "Check that what listens there is Postgres."
     }
   }

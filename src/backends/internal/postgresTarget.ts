@@ -5,7 +5,7 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import type { Settings } from "../../resource/Settings.ts"
-import { Explained, type Place } from "./pgErrors.ts"
+import { Explained, type Part, type Place } from "./pgErrors.ts"
 
 type Section = Settings["Service"]["database"]
 
@@ -28,6 +28,8 @@ interface FromUrl {
   readonly application?: string | undefined
   readonly ssl?: boolean | undefined
 }
+
+const parts = ["host", "port", "database", "username", "password", "ssl"] as const satisfies ReadonlyArray<Part>
 
 const invalidUrl = (detail: string) =>
   new Explained({
@@ -80,7 +82,7 @@ const parseUrl = (raw: string): FromUrl | Explained => {
 }
 
 export const parse = (section: Section): Target | Explained => {
-  const url = section.url === undefined ? {} : parseUrl(Redacted.value(section.url))
+  const url: FromUrl | Explained = section.url === undefined ? {} : parseUrl(Redacted.value(section.url))
   if (url instanceof Explained) return url
   const host = url.host ?? section.host
   const port = url.port ?? section.port
@@ -90,7 +92,8 @@ export const parse = (section: Section): Target | Explained => {
     port,
     database: url.database ?? section.database,
     username: url.username ?? section.username,
-    application: url.application ?? section.application_name
+    application: url.application ?? section.application_name,
+    inUrl: new Set(parts.filter((part) => url[part] !== undefined))
   }
   const timeout = Duration.toMillis(section.statement_timeout)
   return {

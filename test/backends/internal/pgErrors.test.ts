@@ -21,6 +21,20 @@ describe("An error of Postgres", () => {
     assert.isUndefined(codeOf(circle))
   })
 
+  it("names the URL where that is what was set, and the option of its own where the URL says nothing of it", () => {
+    const inUrl = { ...place, inUrl: new Set(["host", "port", "password", "ssl"] as const) }
+    const told = (code: string, message?: string) => explain(sqlError(withCode(code, message)), inUrl, true)
+    for (const code of ["28P01", "ECONNREFUSED", "ENOTFOUND", "ETIMEDOUT"]) {
+      assert.strictEqual(told(code).option, "database.url", code)
+      assert.include(told(code).remedy, "DATABASE_URL", code)
+      assert.notMatch(told(code).remedy ?? "", /DATABASE_(HOST|PORT)/, code)
+    }
+    assert.include(told("28000", "no encryption").remedy, "sslmode=require in DATABASE_URL")
+    assert.include(connecting("28000", "no encryption").remedy, "DATABASE_SSL=true")
+    assert.deepInclude(told("3D000"), { option: "database.database" })
+    assert.include(told("3D000").remedy, "DATABASE_DATABASE")
+  })
+
   it.each(
     [
       ["28P01", "PermissionDenied", "database.password", false],

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { inspect } from "node:util"
-import { Explained } from "../../../src/backends/internal/pgErrors.ts"
+import { Explained, type Part } from "../../../src/backends/internal/pgErrors.ts"
 import { parse, type Target } from "../../../src/backends/internal/postgresTarget.ts"
 import * as Settings from "../../../src/resource/Settings.ts"
 
@@ -14,7 +14,7 @@ const target = (raw: Readonly<Record<string, unknown>>) =>
     assert.notInstanceOf(parsed, Explained)
     return parsed as Target
   })
-const plain = { database: "app_db", username: "app_user", application: "seaworthy" }
+const plain = { database: "app_db", username: "app_user", application: "seaworthy", inUrl: new Set<Part>() }
 
 describe("Where a Postgres is", () => {
   it.effect("is told by the separate options", () =>
@@ -37,12 +37,14 @@ describe("Where a Postgres is", () => {
         port: 6000,
         database: "ships",
         username: "ada",
-        application: "crew"
+        application: "crew",
+        inUrl: new Set<Part>(["host", "port", "database", "username", "password", "ssl"])
       })
       assert.strictEqual(Redacted.value(whole.password!), "p@ss/word")
       assert.strictEqual(whole.ssl, true)
       const part = yield* target({ url: "postgres://db", port: 6000, password: "own", ssl: true })
-      assert.deepStrictEqual(part.place, { ...plain, where: "db:6000", host: "db", port: 6000 })
+      const inUrl = new Set<Part>(["host"])
+      assert.deepStrictEqual(part.place, { ...plain, where: "db:6000", host: "db", port: 6000, inUrl })
       assert.strictEqual(Redacted.value(part.password!), "own")
       assert.strictEqual(part.ssl, true)
       assert.strictEqual((yield* target({ url: "postgres://db?sslmode=disable", ssl: true })).ssl, false)
