@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import { millisOf } from "../../resilience/internal/monotonic.ts"
 
 export interface Options {
   readonly config: PgPool.Config
@@ -41,8 +42,6 @@ const answerWithin = "2 seconds"
 
 /** In place of a result: the session was not fit to be used. */
 const unfit = Symbol("unfit")
-
-const millis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 interface Card {
   readonly expiresAt: number
@@ -87,7 +86,7 @@ export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scop
 
     /** Whether a session may be lent; `undefined` when it has to be asked. */
     const isFit = (session: PgConnection.PgConnection, fiber: Fiber.Fiber<unknown, unknown>): boolean | undefined => {
-      const now = millis(fiber.getRef(Clock.Clock))
+      const now = millisOf(fiber.getRef(Clock.Clock))
       const card = cards.get(session)
       if (card === undefined) {
         const draw = fiber.getRef(Random.Random).nextDoubleUnsafe()
@@ -101,7 +100,7 @@ export const make = (options: Options): Effect.Effect<PgSessions, SqlError, Scop
     }
     const returned = (session: PgConnection.PgConnection, clock: Clock.Clock): void => {
       const card = cards.get(session)
-      if (card !== undefined) card.usedAt = millis(clock)
+      if (card !== undefined) card.usedAt = millisOf(clock)
     }
 
     const get: Effect.Effect<PgConnection.PgConnection, SqlError, Scope.Scope> = Effect.suspend(() => {

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Redis } from "ioredis"
+import { millisOf } from "../../resilience/internal/monotonic.ts"
 import * as Client from "./redisClient.ts"
 import * as Plan from "./redisPlan.ts"
 
@@ -31,7 +32,7 @@ export const make = (plan: Plan.Plan, client: Client.Client): Effect.Effect<Line
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
     const fork = Effect.runForkWith(yield* Effect.context<never>())
-    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const now = () => millisOf(clock)
     const timeout = plan.commandTimeout
     const silence = Plan.silence(timeout)
 

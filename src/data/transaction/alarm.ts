@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { millisOf } from "../../resilience/internal/monotonic.ts"
 
 /** What is to happen at a time, unless it is taken off before. */
 export class Call {
@@ -20,8 +21,6 @@ export class Call {
     this.ring = ring
   }
 }
-
-const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 export class Alarm {
   private readonly clock: Clock.Clock
@@ -75,7 +74,7 @@ export class Alarm {
   private sleepUntil(at: number): void {
     this.stop()
     this.wakeAt = at
-    const sleeper = Effect.runFork(this.clock.sleep(Duration.millis(Math.max(0, at - monotonic(this.clock)))))
+    const sleeper = Effect.runFork(this.clock.sleep(Duration.millis(Math.max(0, at - millisOf(this.clock)))))
     this.sleeper = sleeper
     sleeper.addObserver((exit) => {
       if (Exit.isSuccess(exit) && sleeper === this.sleeper) this.wake(at)
@@ -85,7 +84,7 @@ export class Alarm {
   // What was slept for is due, also on a clock that has not moved meanwhile.
   private wake(target: number): void {
     this.stop()
-    const now = Math.max(target, monotonic(this.clock))
+    const now = Math.max(target, millisOf(this.clock))
     const due: Array<Call> = []
     let next = Infinity
     for (let call = this.first; call !== undefined; call = call.next) {

@@ -3,9 +3,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
-/** Monotonic time of a fiber's clock in milliseconds, with fractions. Good only for differences. */
-export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
-  Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1_000_000
+/** Monotonic time of a clock in milliseconds, with fractions. Good only for differences. */
+export const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+/** The same of a fiber's clock. */
+export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number => millisOf(fiber.getRef(Clock.Clock))
 
 // A clock that does not move while it sleeps must not keep a call for ever.
 const maxTopUps = 10

@@ -7,6 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import { millisOf } from "../../resilience/internal/monotonic.ts"
 import { CurrentBegin } from "./hooks.ts"
 
 /** One connection that is lent. */
@@ -44,8 +45,6 @@ const borrowerOf = (context: Context.Context<never>): string => {
   return names.length === 0 ? "unnamed" : names.join(" < ")
 }
 
-const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-
 /** By default, longer than a transaction lasts by default. */
 const defaultLeakAfter = Duration.minutes(1)
 
@@ -82,7 +81,7 @@ export class Leases {
   /** Counts a lease of the fiber until `end`. */
   begin(fiber: Fiber.Fiber<unknown, unknown>): Held {
     const clock = fiber.getRef(Clock.Clock)
-    const start = monotonic(clock)
+    const start = millisOf(clock)
     const limit = Context.getOrUndefined(fiber.context, LeakAfter) ?? this.leakAfter
     const held: Held = {
       since: clock.currentTimeMillisUnsafe(),
@@ -115,7 +114,7 @@ export class Leases {
 
   private watch(clock: Clock.Clock): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const now = monotonic(clock)
+      const now = millisOf(clock)
       const due: Array<Held> = []
       let next = Infinity
       for (const held of this.all) {
@@ -142,7 +141,7 @@ export class Leases {
   }
 
   read(clock: Clock.Clock): ReadonlyArray<Lease> {
-    const now = monotonic(clock)
+    const now = millisOf(clock)
     return Array.from(this.all, ({ context, since, start }) => ({
       borrower: borrowerOf(context),
       since,

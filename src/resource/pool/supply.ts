@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
+import { millisOf } from "../../resilience/internal/monotonic.ts"
 import { reportUnhandled } from "../../resilience/internal/unhandled.ts"
 import type { PoolExhaustedError } from "../database/errors.ts"
 import type { Gate, Restore } from "../database/gate.ts"
@@ -50,7 +51,7 @@ export class Supply<C, E> {
   }
 
   now(): number {
-    return Number(this.clock.monotonicTimeNanosUnsafe()) / 1e6
+    return millisOf(this.clock)
   }
 
   /** An idle connection that can be lent as it is. Spent ones above it are closed. */
