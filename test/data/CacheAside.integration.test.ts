@@ -256,6 +256,28 @@ Servers.describeWith(["redis"], "CacheAside on a real Redis", () => {
         }))
     }
 
+    it.effect("forgets by walking with SCAN and removing with UNLINK, never with KEYS", () =>
+      Effect.gen(function*() {
+        const { keys, one } = yield* two((key) => Effect.succeed(key), { tags })
+        const ids = Array.from({ length: 50 }, (_, i) => `user*:${i}`)
+        const used = (command: string) =>
+          Effect.map(one.send("INFO", "commandstats"), (stats) => String(stats).includes(`cmdstat_${command}:`))
+        const forgetting = [
+          one.cache.invalidate("user*:1"),
+          one.cache.invalidatePrefix("user*"),
+          one.cache.invalidateTag("user*"),
+          one.cache.invalidateAll
+        ]
+        for (const forget of forgetting) {
+          yield* one.cache.getMany(ids)
+          yield* one.send("CONFIG", "RESETSTAT")
+          yield* forget
+          // What is counted includes what scripts call.
+          assert.deepStrictEqual([yield* used("unlink"), yield* used("keys")], [true, false])
+        }
+        assert.deepStrictEqual(yield* keys("e:*"), [])
+      }))
+
     it.effect("a value that one node sets all nodes get, and a load that had begun before is refused", () =>
       Effect.gen(function*() {
         const gate = yield* Deferred.make<string>()
